@@ -1,0 +1,37 @@
+{
+  "targets": [
+    {
+      "target_name": "godwit",
+      "sources": [
+        "src/addon.cc",
+        "src/error.cc",
+        "src/tracee.cc",
+        "src/injection.cc",
+        "src/stubs.S",
+        "src/memory.cc",
+        "src/pagemap.cc",
+        "src/userfault.cc",
+        "src/sent_pages.cc",
+        "src/frame_cipher.cc",
+        "src/page_sender.cc",
+        "src/page_receiver.cc",
+        "src/descriptors.cc",
+        "src/process.cc",
+        "src/proc_files.cc"
+      ],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],
+      "cflags!": ["-fno-exceptions"],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-fno-rtti"],
+      "cflags_cc": ["-std=gnu++20", "-fexceptions", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    },
+    {
+      "target_name": "skeleton",
+      "type": "executable",
+      "sources": ["src/skeleton.c"],
+      "cflags": ["-ffreestanding", "-fno-stack-protector", "-fno-pie", "-O2"],
+      "ldflags": ["-static", "-nostdlib", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noexecstack"],
+      "libraries!": ["-lm"]
+    }
+  ]
+}

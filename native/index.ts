@@ -1,0 +1,365 @@
+/**
+ * The only typed boundary to the addon (native/src, C++20). Everything here is thin: arguments are validated by
+ * TypeScript's types and by the callers; each failed system call throws one KernelError.
+ *
+ * Addresses are bigints. Lists of ranges are flat BigUint64Arrays: [start, end, start, end ...], page aligned,
+ * end exclusive; where a third word is documented the stride is 3.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { KernelError } from '../shared/errors.js';
+
+/** [start, end, ...] */
+export type Ranges = BigUint64Array;
+
+// ---------------------------------------------------------------- tracees (src/tracee.cc; ptrace(2))
+// All of these belong to the thread that seized: call them from the main thread only.
+
+/** How a wait for a tracee ended. `event` is PTRACE_EVENT_* (0 for a plain signal-delivery stop). */
+export type TraceeState =
+  | { state: 'stopped'; signal: number; event: number }
+  | { state: 'exited'; code: number }
+  | { state: 'killed'; signal: number };
+
+/** What ptrace tells of one stopped thread. */
+export interface ThreadImage {
+  tid: number;
+  /** struct user_regs_struct, 27 words in its order. */
+  registers: BigUint64Array;
+  /** NT_X86_XSTATE, as long as the kernel gives it. */
+  extendedState: Uint8Array;
+  signalMask: bigint;
+  /** PTRACE_GET_RSEQ_CONFIGURATION; null when nothing is registered. */
+  rseq: { address: bigint; size: number; signature: number } | null;
+  /** siginfo_t (128 bytes each) queued for this thread alone. */
+  pending: Uint8Array[];
+}
+
+// ---------------------------------------------------------------- remote system calls (src/injection.cc)
+
+/** Calls as a flat table of 8 words: number, six arguments, result. Results are negative errnos like the kernel's. */
+export type CallTable = BigInt64Array;
+
+/**
+ * One thread of a source that carries a detached stub: batches run without any ptrace stop, and when the agent
+ * dies the stub restores the thread by itself (shared/injection/README of the scheme is in ARCHITECTURE.md).
+ */
+export interface NativeCarrier {
+  /** Scratch memory of the stub inside the process: address and bytes, free for arguments of batches. */
+  readonly scratch: bigint;
+  readonly scratchBytes: number;
+  /** Runs a table in place: results are in word 8 of each entry. */
+  run(table: CallTable): void;
+  /** Sends the thread home (it unmaps the stub and returns through rt_sigreturn). The thread runs on afterwards. */
+  release(): void;
+}
+
+// ---------------------------------------------------------------- pages (src/pagemap.cc, userfault.cc)
+
+export const ScanMode = {
+  /** Written and present or swapped pages; they are write-protected again in the same step. */
+  collect: 0,
+  /** The same without protecting again: the last, frozen scan. Also returns dropped pages (category 0). */
+  final: 1,
+  /** Pages with content of their own (anonymous or copied on write; neither file-backed nor the zero page). */
+  content: 2,
+} as const;
+export type ScanMode = (typeof ScanMode)[keyof typeof ScanMode];
+
+/** PAGE_IS_* of linux/fs.h, as returned in the third word of scan results. */
+export const PageCategory = {
+  written: 2n,
+  file: 4n,
+  present: 8n,
+  swapped: 16n,
+  zero: 32n,
+  huge: 64n,
+  guard: 256n,
+} as const;
+
+/** The result of a scan. */
+export interface ScanResult {
+  /** Stride 3: [start, end, categories]. Adjacent equal ranges are merged. */
+  pages: BigUint64Array;
+  /** Ranges whose mapping is not registered with the tracker any more (the kernel answered EPERM). */
+  untracked: Ranges;
+}
+
+export const UserfaultFeature = {
+  pagefaultFlagWp: 1n << 0n,
+  eventRemove: 1n << 3n,
+  sigbus: 1n << 7n,
+  wpHugetlbfsShmem: 1n << 12n,
+  wpUnpopulated: 1n << 13n,
+  wpAsync: 1n << 15n,
+} as const;
+export const UserfaultMode = { missing: 1, writeProtect: 2 } as const;
+
+// ---------------------------------------------------------------- the data plane (src/page_sender.cc, page_receiver.cc)
+
+/** Which pages have been sent and not dropped since: a bitmap over the whole address space. */
+export interface NativeSentPages {
+  /** Sub-ranges of `ranges` that are marked. */
+  select(ranges: Ranges): Ranges;
+  forget(ranges: Ranges): void;
+  /** All marked pages as merged ranges. */
+  all(): Ranges;
+  readonly count: number;
+}
+
+/** Third word of a run handed to the sender. */
+export const RunFlag = {
+  /** Private anonymous memory: a page of zeros that was never sent need not travel. */
+  anonymous: 1n,
+} as const;
+
+export interface SendRequest {
+  pid: number;
+  /** /proc/PID/mem, for pages that process_vm_readv may not read (no read permission). */
+  memory: number;
+  /** Stride 3: [start, end, RunFlag]. */
+  runs: BigUint64Array;
+  sent: NativeSentPages;
+}
+
+export interface SendResult {
+  /** Pages whose content travelled. */
+  pages: number;
+  /** Pages of zeros that travelled as a mark only. */
+  zeroPages: number;
+  /** Pages of zeros that did not travel at all. */
+  skippedPages: number;
+  /** Pages that could not be read: unmapped or changed meanwhile. */
+  missing: Ranges;
+  frames: number;
+  /** Bytes on the wire, headers and tags included. */
+  wireBytes: number;
+  /** Time spent working, in milliseconds (waiting for the bandwidth limit excluded). */
+  busyMs: number;
+}
+
+export interface NativePageSender {
+  /** Reads, encrypts and sends on the sender's own thread; calls queue up in order. */
+  send(request: SendRequest): Promise<SendResult>;
+  /** The same up to the point of sending: plain payloads for compression (see shared/page-frames.ts). */
+  gather(request: SendRequest): Promise<{ payloads: Buffer[]; result: SendResult }>;
+  /** Encrypts and sends one payload made by gather, compressed by the caller. */
+  sendCompressed(payload: Uint8Array): Promise<{ wireBytes: number; busyMs: number }>;
+  /** Bytes a second on the wire; 0 for no limit. */
+  setBandwidth(bytesPerSecond: number): void;
+  /** Frames sent so far on this channel. */
+  readonly frames: number;
+  close(): void;
+}
+
+export interface ReceiveProgress {
+  frames: number;
+  pages: number;
+  zeroPages: number;
+  /** Bytes of page content landed. */
+  bytes: number;
+  wireBytes: number;
+}
+
+export interface NativePageReceiver {
+  /** Where pages may land; a frame that names anything else ends the channel with an error. */
+  setAllowed(ranges: Ranges): void;
+  /** Memory of the skeleton: a descriptor of /proc/PID/mem and a userfaultfd registered for missing pages (or -1).
+   *  The receiver owns duplicates. Landing waits until this was called. */
+  setTarget(memory: number, userfault: number): void;
+  /** Closes the receiver's userfaultfd; pages land through /proc/PID/mem from here on. */
+  closeUserfault(): void;
+  /** Lands one payload that the caller has uncompressed (see onCompressed). */
+  land(payload: Uint8Array): Promise<void>;
+  /** Resolves when that many frames have landed in all; rejects when the channel ends before. */
+  waitFor(frames: number): Promise<ReceiveProgress>;
+  readonly progress: ReceiveProgress;
+  close(): void;
+}
+
+// ---------------------------------------------------------------- kernel objects (src/descriptors.cc, process.cc)
+
+export interface DescriptorEntry {
+  fd: number;
+  /** readlink of /proc/PID/fd/N */
+  path: string;
+  /** text of /proc/PID/fdinfo/N */
+  info: string;
+  /** stat of /proc/PID/fd/N (follows the link) */
+  device: bigint;
+  inode: bigint;
+  mode: number;
+  specialDevice: bigint;
+  size: bigint;
+  /** nanoseconds since the epoch */
+  modified: bigint;
+  changed: bigint;
+}
+
+export interface SpawnOptions {
+  program: string;
+  /** Ids for clone3's set_tid, innermost pid namespace first; empty for any id. */
+  pids: number[];
+  /** Descriptors to give it: [ours, theirs]; all others are closed. */
+  descriptors: [number, number][];
+  /** Start a session of its own. */
+  newSession: boolean;
+}
+
+export interface SchedulingAttributes {
+  policy: number;
+  flags: bigint;
+  nice: number;
+  priority: number;
+  runtime: bigint;
+  deadline: bigint;
+  period: bigint;
+}
+
+export interface ChildStatus {
+  pid: number;
+  /** exit code, or null when a signal ended it */
+  code: number | null;
+  signal: number | null;
+  coreDumped: boolean;
+}
+
+interface Addon {
+  // tracee.cc
+  /** PTRACE_SEIZE with PTRACE_O_* options. */
+  seize(tid: number, options: number): void;
+  /** Seizes (options) and interrupts all tids, then waits for every one. Throws ETIMEDOUT after timeoutMs with all of
+   *  them detached again, ESRCH entries are returned as exited. */
+  seizeAndStop(tids: number[], options: number, timeoutMs: number): TraceeState[];
+  /** Interrupts tids that are already seized and running, and waits. */
+  interruptAndStop(tids: number[], timeoutMs: number): TraceeState[];
+  waitTracee(tid: number, timeoutMs: number): TraceeState;
+  resumeTracee(tid: number, signal: number): void;
+  /** Detaches all; a tid that is gone is no error. */
+  detach(tids: number[]): void;
+  /** Sets PTRACE_O_* options of a stopped tracee. */
+  setTraceOptions(tid: number, options: number): void;
+  /** PTRACE_GETEVENTMSG. */
+  eventMessage(tid: number): number;
+  readThreads(tids: number[]): ThreadImage[];
+  /** Parts that are undefined are left alone. */
+  writeThread(tid: number, registers?: BigUint64Array, extendedState?: Uint8Array, signalMask?: bigint): void;
+  /** siginfo_t queued for the whole thread group (true) or this thread. */
+  peekSignals(tid: number, shared: boolean): Uint8Array[];
+
+  // injection.cc
+  /** Address of a byte pattern in readable memory of a process, or null. */
+  findBytes(pid: number, ranges: Ranges, pattern: Uint8Array): bigint | null;
+  /** Runs a few calls in a stopped, seized thread of a source; crash-safe (frame + PTRACE_SYSCALL). `argumentBytes` of
+   *  the thread's stack below the frame are free for arguments: `table` may name them as offsets by setting bit 63 of
+   *  an argument; the bytes are returned. The thread ends stopped with its own registers and mask again. */
+  injectCalls(
+    image: ThreadImage,
+    gadget: bigint,
+    restorer: bigint,
+    table: CallTable,
+    argumentBytes: Uint8Array,
+  ): Uint8Array;
+  /** Installs the carrier stub in a stopped, seized thread and detaches that thread. */
+  carry(image: ThreadImage, pidfd: number, gadget: bigint, restorer: bigint): NativeCarrier;
+  /** Maps the table stub into a traced process of ours (a skeleton) at a free address; single-steps from `gadget`,
+   *  a syscall instruction in it. Throws EEXIST where the range is taken. */
+  mapStub(tid: number, gadget: bigint, address: bigint, bytes: number): void;
+  /** Runs a table in a traced, stopped task whose address space holds the stub; table memory starts at
+   *  address + 4096. Returns children made by clone calls (tids in our pid namespace), stopped. */
+  runTable(tid: number, stub: bigint, table: CallTable): number[];
+  /** One single-stepped call from a gadget, for tasks of ours without a stub. */
+  stepCall(tid: number, gadget: bigint, call: CallTable): void;
+
+  // memory.cc
+  readMemory(pid: number, address: bigint, bytes: number): Buffer;
+  /** process_vm_writev; throws EFAULT on a partial write. */
+  writeMemory(pid: number, address: bigint, data: Uint8Array): void;
+
+  // pagemap.cc
+  /** Scans on the calling thread. `pagemap` is a descriptor of /proc/PID/pagemap. */
+  scanPages(pagemap: number, spans: Ranges, mode: ScanMode): ScanResult;
+  /** The same on `threads` threads of the addon, the spans split between them. */
+  scanPagesAsync(pagemap: number, spans: Ranges, mode: ScanMode, threads: number): Promise<ScanResult>;
+
+  // userfault.cc
+  /** UFFDIO_API. Returns the features the kernel has. Throws EINVAL when one that was asked for is missing. */
+  userfaultApi(userfault: number, features: bigint): bigint;
+  userfaultRegister(userfault: number, start: bigint, end: bigint, mode: number): void;
+  userfaultUnregister(userfault: number, start: bigint, end: bigint): void;
+
+  // sent_pages.cc, page_sender.cc, page_receiver.cc
+  SentPages: new () => NativeSentPages;
+  PageSender: new (options: {
+    socket: number;
+    key: Uint8Array;
+    channel: number;
+    bandwidth: number;
+  }) => NativePageSender;
+  PageReceiver: new (options: {
+    socket: number;
+    key: Uint8Array;
+    channel: number;
+    /** Called on the main thread with each compressed payload; the caller uncompresses it and calls land. */
+    onCompressed: (payload: Buffer) => void;
+    /** Called once when the channel ends; null for an orderly end. */
+    onEnd: (error: Error | null) => void;
+  }) => NativePageReceiver;
+
+  // descriptors.cc
+  pidfdOpen(pid: number): number;
+  /** A duplicate of another process's descriptor, sharing its open file description. */
+  pidfdGetfd(pidfd: number, fd: number): number;
+  /** kcmp(2): -1, 0, 1, 2 ... 0 means the same object. `type`: KCMP_FILE 0, VM 1, FILES 2, FS 3, SIGHAND 4, IO 5, SYSVSEM 6. */
+  kcmp(pid1: number, pid2: number, type: number, a: number, b: number): number;
+  socketPair(): [number, number];
+  sendDescriptors(socket: number, descriptors: number[]): void;
+  /** Blocks up to timeoutMs. At most 16 descriptors; all close-on-exec. */
+  receiveDescriptors(socket: number, timeoutMs: number): number[];
+  fcntl(fd: number, command: number, argument: number): number;
+  seek(fd: number, offset: bigint, whence: number): bigint;
+  /** poll(2) of one descriptor with no waiting; revents. */
+  pollNow(fd: number, events: number): number;
+  /** The whole content of a pipe, left in it (tee(2)). */
+  peekPipe(fd: number): Buffer;
+  duplicate(fd: number): number;
+
+  // process.cc
+  spawn(options: SpawnOptions): number;
+  /** Calls back once when the process ends (pidfd in the event loop); the child is reaped if it is ours. */
+  onChildExit(pid: number, callback: (status: ChildStatus) => void): void;
+  /** waitpid(pid, WNOHANG | __WALL). */
+  reap(pid: number): ChildStatus | null;
+  /** rt_tgsigqueueinfo / kill as the plain calls. */
+  kill(pid: number, signal: number): void;
+  getLimit(pid: number, resource: number): [bigint, bigint];
+  setLimit(pid: number, resource: number, soft: bigint, hard: bigint): void;
+  getScheduling(tid: number): SchedulingAttributes;
+  setScheduling(tid: number, attributes: SchedulingAttributes): void;
+  getAffinity(tid: number): Uint8Array;
+  setAffinity(tid: number, mask: Uint8Array): void;
+  getIoPriority(tid: number): number;
+  setIoPriority(tid: number, priority: number): void;
+  getRobustList(tid: number): { head: bigint; bytes: bigint };
+  /** prctl(2) of the calling (main) thread. */
+  prctl(option: number, a: number, b: number, c: number, d: number): number;
+  /** The CPU scheduler clock.
+  /** Nanoseconds of this CPU's scheduler clock, as /proc/PID/sched counts it, read on the given CPU. */
+  schedulerClock(cpu: number): bigint;
+
+  // proc_files.cc
+  /** Reads many small files in one call; a file that cannot be read is a negative errno. */
+  readFiles(paths: string[]): (Buffer | number)[];
+  listDescriptors(pid: number): DescriptorEntry[];
+}
+
+/** The tiny static program a migrated process begins as. */
+export const skeletonProgram = fileURLToPath(new URL('../../native/build/Release/skeleton', import.meta.url));
+
+const addon = createRequire(import.meta.url)('../../native/build/Release/godwit.node') as Addon & {
+  setErrorClass(errorClass: typeof KernelError): void;
+};
+// The addon constructs this class wherever a system call fails.
+addon.setErrorClass(KernelError);
+
+export const native: Addon = addon;

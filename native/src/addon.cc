@@ -1,0 +1,36 @@
+// The addon's list of rooms. What each offers is typed and documented in native/index.ts.
+#include <napi.h>
+
+namespace godwit {
+void InitErrors(Napi::Env env, Napi::Object exports);
+void InitTracee(Napi::Env env, Napi::Object exports);
+void InitInjection(Napi::Env env, Napi::Object exports);
+void InitMemory(Napi::Env env, Napi::Object exports);
+void InitPagemap(Napi::Env env, Napi::Object exports);
+void InitUserfault(Napi::Env env, Napi::Object exports);
+void InitSentPages(Napi::Env env, Napi::Object exports);
+void InitPageSender(Napi::Env env, Napi::Object exports);
+void InitPageReceiver(Napi::Env env, Napi::Object exports);
+void InitDescriptors(Napi::Env env, Napi::Object exports);
+void InitProcess(Napi::Env env, Napi::Object exports);
+void InitProcFiles(Napi::Env env, Napi::Object exports);
+}  // namespace godwit
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  using namespace godwit;
+  InitErrors(env, exports);
+  InitTracee(env, exports);
+  InitInjection(env, exports);
+  InitMemory(env, exports);
+  InitPagemap(env, exports);
+  InitUserfault(env, exports);
+  InitSentPages(env, exports);
+  InitPageSender(env, exports);
+  InitPageReceiver(env, exports);
+  InitDescriptors(env, exports);
+  InitProcess(env, exports);
+  InitProcFiles(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(godwit, Init)
