@@ -37,20 +37,35 @@ export interface ThreadImage {
 
 // ---------------------------------------------------------------- remote system calls (src/injection.cc)
 
+/** Bytes that a carrier stub takes. */
+export const carrierBytes = 0x20000n;
+
 /** Calls as a flat table of 8 words: number, six arguments, result. Results are negative errnos like the kernel's. */
 export type CallTable = BigInt64Array;
 
+/** Arguments of injected calls at or above this value name bytes of `argumentBytes`: base + offset. */
+export const argumentBase = 0x7fff000000000000n;
+
 /**
- * One thread of a source that carries a detached stub: batches run without any ptrace stop, and when the agent
- * dies the stub restores the thread by itself (shared/injection/README of the scheme is in ARCHITECTURE.md).
+ * One thread of a source that carries a detached stub: batches run without any ptrace stop. When the agent dies the
+ * stub closes and unmaps all it brought and the thread returns to its home registers by itself.
  */
 export interface NativeCarrier {
-  /** Scratch memory of the stub inside the process: address and bytes, free for arguments of batches. */
+  readonly tid: number;
+  /** Where the stub is mapped: not part of the program. */
+  readonly start: bigint;
+  readonly end: bigint;
+  /** Memory inside the stub for the arguments of batches. */
   readonly scratch: bigint;
   readonly scratchBytes: number;
-  /** Runs a table in place: results are in word 8 of each entry. */
-  run(table: CallTable): void;
-  /** Sends the thread home (it unmaps the stub and returns through rt_sigreturn). The thread runs on afterwards. */
+  /**
+   * Runs a table in place: results are in word 8 of each entry. The descriptor that entry `owned` returns belongs to
+   * the agent: the stub closes it before the next batch, or when the agent dies.
+   */
+  run(table: CallTable, owned?: number): void;
+  /** Seizes the thread again and stops it, the stub still in place. No batch runs after it. */
+  stop(): void;
+  /** Removes the stub. The thread ends seized and stopped, with its own registers and mask. */
   release(): void;
 }
 
@@ -250,18 +265,29 @@ interface Addon {
   // injection.cc
   /** Address of a byte pattern in readable memory of a process, or null. */
   findBytes(pid: number, ranges: Ranges, pattern: Uint8Array): bigint | null;
-  /** Runs a few calls in a stopped, seized thread of a source; crash-safe (frame + PTRACE_SYSCALL). `argumentBytes` of
-   *  the thread's stack below the frame are free for arguments: `table` may name them as offsets by setting bit 63 of
-   *  an argument; the bytes are returned. The thread ends stopped with its own registers and mask again. */
+  /**
+   * Runs a few calls in a stopped, seized thread of a source. `home` are the registers it continues with should the
+   * agent die meanwhile; otherwise it ends stopped with the registers and mask of `image`. Arguments from argumentBase
+   * on name bytes of `argumentBytes`, which lie on the thread's stack meanwhile and are returned as they are after.
+   * Throws EFAULT where the stack has no room.
+   */
   injectCalls(
     image: ThreadImage,
+    home: BigUint64Array,
     gadget: bigint,
     restorer: bigint,
     table: CallTable,
     argumentBytes: Uint8Array,
   ): Uint8Array;
-  /** Installs the carrier stub in a stopped, seized thread and detaches that thread. */
-  carry(image: ThreadImage, pidfd: number, gadget: bigint, restorer: bigint): NativeCarrier;
+  /** Installs the carrier stub at a free range of carrierBytes in a stopped, seized thread and detaches that thread. */
+  carry(
+    image: ThreadImage,
+    home: BigUint64Array,
+    gadget: bigint,
+    restorer: bigint,
+    address: bigint,
+    pidfd: number,
+  ): NativeCarrier;
   /** Maps the table stub into a traced process of ours (a skeleton) at a free address; single-steps from `gadget`,
    *  a syscall instruction in it. Throws EEXIST where the range is taken. */
   mapStub(tid: number, gadget: bigint, address: bigint, bytes: number): void;

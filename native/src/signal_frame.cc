@@ -1,0 +1,102 @@
+#include "signal_frame.h"
+
+#include <sys/syscall.h>
+#include <cstring>
+
+#include "tracee.h"
+
+namespace godwit {
+
+namespace {
+
+// struct sigcontext and struct ucontext as the kernel reads them in rt_sigreturn(2); see
+// arch/x86/include/uapi/asm/sigcontext.h. glibc's types differ in the tail.
+struct SignalContext {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
+  uint16_t cs, gs, fs, ss;
+  uint64_t error, trap, old_mask, fault_address, extended_state, reserved[8];
+};
+
+struct Context {
+  uint64_t flags, link, stack;
+  uint32_t stack_flags, pad;
+  uint64_t stack_bytes;
+  SignalContext machine;
+  uint64_t mask;
+};
+
+constexpr uint64_t kRedZone = 128;
+constexpr uint64_t kContextFlags = 7;  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+// rt_sigreturn also sets the alternate stack from the frame, and ignores what it finds invalid: so the thread keeps
+// the one it has (restore_altstack in kernel/signal.c).
+constexpr uint32_t kKeepAlternateStack = 0x7fff;
+
+Context ContextOf(const user_regs_struct& r, uint64_t mask, uint64_t extended_state) {
+  Context context{};
+  context.flags = kContextFlags;
+  context.stack_flags = kKeepAlternateStack;
+  context.machine = {r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
+                     r.rcx, r.rsp, r.rip, r.eflags, static_cast<uint16_t>(r.cs), 0, 0, static_cast<uint16_t>(r.ss),
+                     0, 0, 0, 0, extended_state, {}};
+  context.mask = mask;
+  return context;
+}
+
+// Turns what PTRACE_GETREGSET gave into what sigreturn takes: the software-reserved bytes of the FXSAVE area (464-511)
+// name the size and features, and a second magic number follows the state.
+std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
+  std::vector<uint8_t> state = regset;
+  const uint32_t bytes = static_cast<uint32_t>(regset.size());
+  uint64_t features;
+  memcpy(&features, &regset[464], 8);  // the regset keeps XCR0 here
+  struct {
+    uint32_t magic1, extended_bytes;
+    uint64_t features;
+    uint32_t state_bytes, padding[7];
+  } reserved{0x46505853, bytes + 4, features, bytes, {}};
+  static_assert(sizeof reserved == 48);
+  memcpy(&state[464], &reserved, sizeof reserved);
+  const uint32_t magic2 = 0x46505845;
+  state.insert(state.end(), reinterpret_cast<const uint8_t*>(&magic2), reinterpret_cast<const uint8_t*>(&magic2) + 4);
+  return state;
+}
+
+}  // namespace
+
+SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t stub, uint64_t stub_bytes,
+                         const void* arguments, size_t argument_bytes) {
+  const std::vector<uint8_t> state = SignalExtendedState(home.extended);
+  const uint64_t state_at = (home.registers.rsp - kRedZone - state.size()) & ~63ull;
+  const uint64_t home_context_at = (state_at - sizeof(Context)) & ~15ull;
+  const uint64_t undo_context_at = (home_context_at - 16 - sizeof(Context)) & ~15ull;
+
+  SignalFrames frames;
+  frames.home = home_context_at - 8;
+  frames.undo = stub ? undo_context_at - 8 : frames.home;
+  frames.arguments = (undo_context_at - 16 - argument_bytes) & ~63ull;
+
+  std::vector<uint8_t> image(state_at + state.size() - frames.arguments, 0);
+  auto put = [&](uint64_t address, const void* data, size_t bytes) {
+    memcpy(&image[address - frames.arguments], data, bytes);
+  };
+  if (argument_bytes) put(frames.arguments, arguments, argument_bytes);
+  put(state_at, state.data(), state.size());
+  const Context home_context = ContextOf(home.registers, home.mask, state_at);
+  put(home_context_at, &home_context, sizeof home_context);
+  put(frames.home, &gadgets.restorer, 8);
+  if (stub) {
+    user_regs_struct unmap = home.registers;
+    unmap.rip = gadgets.syscall_ret;
+    unmap.rsp = frames.home;
+    unmap.rax = SYS_munmap;
+    unmap.rdi = stub;
+    unmap.rsi = stub_bytes;
+    const Context undo_context = ContextOf(unmap, ~0ull, state_at);
+    put(undo_context_at, &undo_context, sizeof undo_context);
+    put(frames.undo, &gadgets.restorer, 8);
+  }
+  WriteProcess(tid, frames.arguments, image.data(), image.size());
+  return frames;
+}
+
+}  // namespace godwit
