@@ -17,7 +17,12 @@
         "src/page_sender.cc",
         "src/page_receiver.cc",
         "src/descriptors.cc",
+        "src/descriptor_passing.cc",
+        "src/peek_pipe.cc",
         "src/process.cc",
+        "src/spawn.cc",
+        "src/child_watch.cc",
+        "src/scheduling.cc",
         "src/proc_files.cc"
       ],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],

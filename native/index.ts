@@ -196,7 +196,7 @@ export interface NativePageReceiver {
 
 export interface DescriptorEntry {
   fd: number;
-  /** readlink of /proc/PID/fd/N */
+  /** readlink of /proc/PID/fd/N, decoded as UTF-8: a name with other bytes holds U+FFFD and cannot be opened by it */
   path: string;
   /** text of /proc/PID/fdinfo/N */
   info: string;
@@ -224,8 +224,10 @@ export interface SpawnOptions {
 export interface SchedulingAttributes {
   policy: number;
   flags: bigint;
+  /** -20 to 19; also of a task whose policy does not use it now */
   nice: number;
   priority: number;
+  /** nanoseconds; under SCHED_OTHER and SCHED_BATCH the length of a slice, which kernels before 6.12 tell as 0 */
   runtime: bigint;
   deadline: bigint;
   period: bigint;
@@ -233,7 +235,7 @@ export interface SchedulingAttributes {
 
 export interface ChildStatus {
   pid: number;
-  /** exit code, or null when a signal ended it */
+  /** exit code, or null when a signal ended it; both null when it was not our child to collect */
   code: number | null;
   signal: number | null;
   coreDumped: boolean;
@@ -336,46 +338,66 @@ interface Addon {
   pidfdOpen(pid: number): number;
   /** A duplicate of another process's descriptor, sharing its open file description. */
   pidfdGetfd(pidfd: number, fd: number): number;
-  /** kcmp(2): -1, 0, 1, 2 ... 0 means the same object. `type`: KCMP_FILE 0, VM 1, FILES 2, FS 3, SIGHAND 4, IO 5, SYSVSEM 6. */
+  /** kcmp(2): 0 the same object, 1 and 2 less and greater, 3 different without an order. `type`: KCMP_FILE 0, VM 1, FILES 2, FS 3, SIGHAND 4, IO 5, SYSVSEM 6. */
   kcmp(pid1: number, pid2: number, type: number, a: number, b: number): number;
+  /** Unix stream sockets, close-on-exec. */
   socketPair(): [number, number];
+  /** One message of one byte with 0 to 16 descriptors; EINVAL for more. */
   sendDescriptors(socket: number, descriptors: number[]): void;
-  /** Blocks up to timeoutMs. At most 16 descriptors; all close-on-exec. */
+  /** One message. Blocks up to timeoutMs, then ETIMEDOUT; ECONNRESET when the other end is closed; EMSGSIZE, and
+   *  nothing received, for more than 16 descriptors or than this process may open. All are close-on-exec. */
   receiveDescriptors(socket: number, timeoutMs: number): number[];
+  /** Commands whose argument is a number. */
   fcntl(fd: number, command: number, argument: number): number;
+  /** lseek(2): bytes from the start. */
   seek(fd: number, offset: bigint, whence: number): bigint;
   /** poll(2) of one descriptor with no waiting; revents. */
   pollNow(fd: number, events: number): number;
-  /** The whole content of a pipe, left in it (tee(2)). */
+  /** The whole content of a pipe, left in it (tee(2)), from its read end. Where packets of an O_DIRECT pipe begin is
+   *  not told. EPERM for a pipe larger than fs.pipe-max-size without CAP_SYS_RESOURCE. */
   peekPipe(fd: number): Buffer;
+  /** The same open file description under a free number above 2, close-on-exec. */
   duplicate(fd: number): number;
 
   // process.cc
+  /** Starts a program as a child with an empty environment, default signal actions, an empty signal mask, all CPUs,
+   *  SCHED_OTHER, nice 0 and no I/O priority; returns its pid in our pid namespace. The rest (directories, umask,
+   *  limits, credentials, oom score, timer slack) is inherited. Failures of the child name its call; EEXIST from
+   *  clone3 means that an id is taken. */
   spawn(options: SpawnOptions): number;
-  /** Calls back once when the process ends (pidfd in the event loop); the child is reaped if it is ours. */
-  onChildExit(pid: number, callback: (status: ChildStatus) => void): void;
-  /** waitpid(pid, WNOHANG | __WALL). */
+  /** Calls back once when the process ends (pidfd in the event loop); the child is reaped if it is ours. Keeps the
+   *  event loop alive until then, or until the returned function is called, which ends the watch. */
+  onChildExit(pid: number, callback: (status: ChildStatus) => void): () => void;
+  /** Collects an ended child (waitid with __WALL); null while it lives. Stops of a tracee are left for waitTracee.
+   *  Throws ECHILD where there is no such child. */
   reap(pid: number): ChildStatus | null;
-  /** rt_tgsigqueueinfo / kill as the plain calls. */
+  /** kill(2): signal 0 only asks. */
   kill(pid: number, signal: number): void;
+  /** prlimit(2): soft and hard; RLIM_INFINITY is 2n ** 64n - 1n. */
   getLimit(pid: number, resource: number): [bigint, bigint];
   setLimit(pid: number, resource: number, soft: bigint, hard: bigint): void;
   getScheduling(tid: number): SchedulingAttributes;
   setScheduling(tid: number, attributes: SchedulingAttributes): void;
+  /** The mask of CPUs, a bit each, little-endian, as long as the kernel gives it. */
   getAffinity(tid: number): Uint8Array;
   setAffinity(tid: number, mask: Uint8Array): void;
+  /** ioprio_get(2): class << 13 | level. */
   getIoPriority(tid: number): number;
   setIoPriority(tid: number, priority: number): void;
   getRobustList(tid: number): { head: bigint; bytes: bigint };
   /** prctl(2) of the calling (main) thread. */
   prctl(option: number, a: number, b: number, c: number, d: number): number;
-  /** The CPU scheduler clock.
-  /** Nanoseconds of this CPU's scheduler clock, as /proc/PID/sched counts it, read on the given CPU. */
+  /** Nanoseconds of a CPU's scheduler clock. The se.exec_start of a sleeping task (/proc/PID/task/TID/sched, in
+   *  milliseconds) is in the clock of the CPU it last ran on and tells when it fell asleep; time stolen from the CPU
+   *  or spent in interrupts is not in it. Read it before the task is stopped: a ptrace stop wakes it. The calling
+   *  thread visits that CPU (EINVAL if it may not). ENOENT on kernels without /proc/PID/sched. */
   schedulerClock(cpu: number): bigint;
 
   // proc_files.cc
   /** Reads many small files in one call; a file that cannot be read is a negative errno. */
   readFiles(paths: string[]): (Buffer | number)[];
+  /** All descriptors, sorted; those that are closed meanwhile are left out. Of a process that runs, the parts of an
+   *  entry may belong to different moments. ENOENT when there is no such process. */
   listDescriptors(pid: number): DescriptorEntry[];
 }
 

@@ -12,7 +12,12 @@ void InitSentPages(Napi::Env env, Napi::Object exports);
 void InitPageSender(Napi::Env env, Napi::Object exports);
 void InitPageReceiver(Napi::Env env, Napi::Object exports);
 void InitDescriptors(Napi::Env env, Napi::Object exports);
+void InitDescriptorPassing(Napi::Env env, Napi::Object exports);
+void InitPeekPipe(Napi::Env env, Napi::Object exports);
 void InitProcess(Napi::Env env, Napi::Object exports);
+void InitSpawn(Napi::Env env, Napi::Object exports);
+void InitChildWatch(Napi::Env env, Napi::Object exports);
+void InitScheduling(Napi::Env env, Napi::Object exports);
 void InitProcFiles(Napi::Env env, Napi::Object exports);
 }  // namespace godwit
 
@@ -28,7 +33,12 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitPageSender(env, exports);
   InitPageReceiver(env, exports);
   InitDescriptors(env, exports);
+  InitDescriptorPassing(env, exports);
+  InitPeekPipe(env, exports);
   InitProcess(env, exports);
+  InitSpawn(env, exports);
+  InitChildWatch(env, exports);
+  InitScheduling(env, exports);
   InitProcFiles(env, exports);
   return exports;
 }
