@@ -27,6 +27,12 @@ export const Description = v.variant('kind', [
   v.strictObject({ kind: v.literal('device'), path, flags: uint32 }),
   /** One end of a pipe inside the process; `pipe` is an index of the pipes kind. */
   v.strictObject({ kind: v.literal('pipe'), pipe: count, end: v.picklist(['read', 'write']), flags: uint32 }),
+  /** epoll(7): what it watches, by descriptor number. */
+  v.strictObject({
+    kind: v.literal('epoll'),
+    flags: uint32,
+    watches: list(v.strictObject({ fd: descriptorNumber, events: uint32, data: word }), 1 << 20),
+  }),
   /** A standard stream that leads out of the process: `--stdio` says where to. */
   v.strictObject({ kind: v.literal('stream'), direction: v.picklist(['in', 'out']), flags: uint32 }),
 ]);

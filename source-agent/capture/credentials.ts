@@ -1,0 +1,46 @@
+import { CallBatch } from '../../shared/injection/batch.js';
+import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import type { FourIds, Status } from '../../shared/proc/status.js';
+import type { Blocker } from '../../shared/errors.js';
+import type { Capture } from './kind.js';
+
+const prGetSecurebits = 27;
+
+export const captureCredentials: Capture<'credentials'> = {
+  detect({ process: { pid }, view }) {
+    const blockers: Blocker[] = [];
+    const wanted = identity(view.leader.status);
+    for (const { tid, status } of view.threads) {
+      if (identity(status) !== wanted) {
+        const what = `thread ${tid} has other credentials than the process`;
+        blockers.push({ code: 'thread-differs', what, pid, tid, object: 'credentials' });
+      }
+      if (status.seccomp !== 0) {
+        blockers.push({ code: 'seccomp-filter', what: `thread ${tid} runs under seccomp`, pid, tid, object: 'seccomp' });
+      }
+    }
+    return blockers;
+  },
+  capture({ frozen, view }) {
+    const batch = new CallBatch();
+    const securebits = batch.add('prctl(PR_GET_SECUREBITS)', syscalls.prctl, prGetSecurebits);
+    frozen.run(batch);
+    const { status } = view.leader;
+    return {
+      uids: ids(status.uids),
+      gids: ids(status.gids),
+      groups: status.groups,
+      ...status.capabilities,
+      securebits: Number(batch.result(securebits)),
+      noNewPrivileges: status.noNewPrivs,
+    };
+  },
+};
+
+function ids([real, effective, saved, fileSystem]: FourIds) {
+  return { real, effective, saved, fileSystem };
+}
+
+function identity({ uids, gids, groups, capabilities, noNewPrivs }: Status): string {
+  return [uids, gids, groups, Object.values(capabilities), noNewPrivs].join(';');
+}

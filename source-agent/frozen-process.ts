@@ -1,0 +1,248 @@
+/**
+ * The process, stopped: all threads held by ptrace, one of them carrying the stub that runs system calls in it. A
+ * scope: leaving it thaws the process as it was. Should the agent die instead, the kernel lets the interrupted
+ * threads go and the stub sends its own thread home.
+ */
+import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
+import { isKernelError, MigrationError } from '../shared/errors.js';
+import type { CallBatch } from '../shared/injection/batch.js';
+import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
+import { leaveCriticalSection } from '../shared/injection/rseq.js';
+import type { Registers } from '../shared/injection/x86-64/registers.js';
+import type { AddressRange } from '../shared/ranges.js';
+import type { Mapping } from '../shared/proc/mappings.js';
+import type { InjectionPoint } from './injection-point.js';
+import { noSuchProcess, type SourceProcess } from './source-process.js';
+import type { Observations, WaitClock } from './waits.js';
+
+const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
+const stopTimeoutMs = 2000;
+
+/** A stopped thread. */
+export interface FrozenThread {
+  tid: number;
+  /** As ptrace tells. */
+  image: ThreadImage;
+  /** The registers it goes on with, here or on the target. */
+  registers: Registers;
+  /** What remains of a relative wait; null where there is none. */
+  remainingNs: bigint | null;
+  /** A signal it does not block is pending. */
+  deliverable: boolean;
+}
+
+export class FrozenProcess implements Disposable {
+  readonly threads: FrozenThread[] = [];
+  /** siginfo_t queued for the whole process. */
+  readonly pending: Uint8Array[];
+  readonly stoppedAtMs: number;
+  #carrier: NativeCarrier | undefined;
+  #over = false;
+
+  /**
+   * Stops every thread, also those that start meanwhile. Throws MigrationError 'stop-timeout' (all threads run on),
+   * 'process-ended'.
+   */
+  constructor(
+    readonly process: SourceProcess,
+    readonly point: InjectionPoint,
+    waits: WaitClock,
+    observations: Observations,
+  ) {
+    this.stoppedAtMs = performance.now();
+    const tids = stopAll(process);
+    try {
+      this.pending = native.peekSignals(tids[0]!, true);
+      const sharedSignals = this.pending.map(signalOf);
+      for (const image of native.readThreads(tids)) {
+        const deliverable = [...sharedSignals, ...image.pending.map(signalOf)].some(
+          (signal) => ((image.signalMask >> BigInt(signal - 1)) & 1n) === 0n,
+        );
+        const observation = observations.get(image.tid);
+        const registers = asRestartable(image.registers, deliverable, observation?.sleptNs ?? 0n);
+        const remainingNs = waits.remaining(image.tid, registers, observation, (address) =>
+          this.#timespec(address),
+        );
+        this.threads.push({ tid: image.tid, image, registers, remainingNs, deliverable });
+      }
+    } catch (error) {
+      native.detach(tids);
+      throw error;
+    }
+  }
+
+  get tids(): number[] {
+    return this.threads.map(({ tid }) => tid);
+  }
+
+  /** The stub's own mapping, which is not part of the program; null while there is none. */
+  get stubRange(): AddressRange | null {
+    return this.#carrier ? { start: this.#carrier.start, end: this.#carrier.end } : null;
+  }
+
+  read(address: bigint, bytes: number): Buffer {
+    return native.readMemory(this.process.pid, address, bytes);
+  }
+
+  #timespec(address: bigint): bigint {
+    const bytes = this.read(address, 16);
+    return bytes.readBigInt64LE(0) * 1000000000n + bytes.readBigInt64LE(8);
+  }
+
+  /** Installs the stub in the thread best suited. `mappings` say where memory is free. */
+  carry(mappings: readonly Mapping[]): void {
+    const address = freeRange(mappings, carrierBytes);
+    let failure: unknown;
+    for (const thread of this.#carrierCandidates()) {
+      try {
+        this.#carrier = native.carry(
+          { ...thread.image, registers: thread.registers },
+          this.#homeOf(thread),
+          this.point.gadget,
+          this.point.restorer,
+          address,
+          this.process.pidfd,
+        );
+        return;
+      } catch (error) {
+        // A stack without room below it: another thread may have more.
+        if (!isKernelError(error, 'EFAULT')) throw error;
+        failure = error;
+      }
+    }
+    const what = 'no thread has room on its stack for the stub';
+    throw new MigrationError('stop-timeout', what, { pid: this.process.pid }, { cause: failure });
+  }
+
+  // A sleep loses its restart block when it has to be repeated, so threads that do not sleep come first.
+  #carrierCandidates(): FrozenThread[] {
+    return [...this.threads].sort((a, b) => Number(inRestartBlock(a.registers)) - Number(inRestartBlock(b.registers)));
+  }
+
+  #homeOf(thread: FrozenThread): Registers {
+    const registers = leaveCriticalSection(thread.registers, thread.image.rseq, (address, bytes) =>
+      this.read(address, bytes),
+    );
+    return afterSignalReturn(registers, thread.deliverable);
+  }
+
+  get carrier(): NativeCarrier {
+    if (!this.#carrier) throw new Error('no stub is installed');
+    return this.#carrier;
+  }
+
+  /** Runs calls in the process. A descriptor that call `owned` returns is closed again by the stub. */
+  run(batch: CallBatch, owned?: number): void {
+    this.carrier.run(batch.table(), owned);
+  }
+
+  /** Runs a few calls in one thread; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. */
+  runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
+    if (thread.tid === this.#carrier?.tid) return this.#runInCarrier(batch, bytes);
+    const registers = leaveCriticalSection(thread.registers, thread.image.rseq, (address, count) =>
+      this.read(address, count),
+    );
+    thread.registers = registers;
+    return native.injectCalls(
+      { ...thread.image, registers },
+      afterSignalReturn(registers, thread.deliverable),
+      this.point.gadget,
+      this.point.restorer,
+      batch.table(),
+      bytes,
+    );
+  }
+
+  #runInCarrier(batch: CallBatch, bytes: Uint8Array): Uint8Array {
+    const { scratch } = this.carrier;
+    native.writeMemory(this.process.pid, scratch, bytes);
+    const table = batch.table();
+    table.forEach((word, i) => {
+      const argument = i % 8 > 0 && i % 8 < 7 && word >= argumentBase && word < argumentBase + 0x10000n;
+      if (argument) table[i] = scratch + (word - argumentBase);
+    });
+    this.carrier.run(table);
+    return this.read(scratch, bytes.byteLength);
+  }
+
+  /** All threads held by ptrace again, the stub still mapped: for a process that will not go on here. */
+  holdAll(): void {
+    this.#carrier?.stop();
+  }
+
+  /** The process runs on as it was. */
+  [Symbol.dispose](): void {
+    if (this.#over) return;
+    this.#over = true;
+    try {
+      this.#carrier?.release();
+    } catch (error) {
+      if (!isKernelError(error, 'ESRCH')) throw error;
+    }
+    for (const thread of this.threads) {
+      if (thread.tid === this.#carrier?.tid || thread.registers === thread.image.registers) continue;
+      try {
+        native.writeThread(thread.tid, thread.registers);
+      } catch (error) {
+        if (!isKernelError(error, 'ESRCH')) throw error;
+      }
+    }
+    native.detach(this.tids);
+  }
+
+  /** The process was ended: there is nothing to thaw. */
+  abandon(): void {
+    this.#over = true;
+  }
+}
+
+/** si_signo of a siginfo_t. */
+export function signalOf(info: Uint8Array): number {
+  return Buffer.from(info.buffer, info.byteOffset, 4).readInt32LE();
+}
+
+function stopAll(process: SourceProcess): number[] {
+  const stopped = new Set<number>();
+  const gone = new Set<number>();
+  try {
+    // Threads that were started by one that had not stopped yet show up in the next look.
+    for (;;) {
+      const fresh = process.threadIds().filter((tid) => !stopped.has(tid) && !gone.has(tid));
+      if (fresh.length === 0) break;
+      native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs).forEach(({ state }, i) => {
+        (state === 'stopped' ? stopped : gone).add(fresh[i]!);
+      });
+    }
+    if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
+    return [...stopped];
+  } catch (error) {
+    native.detach([...stopped]);
+    if (isKernelError(error, 'ETIMEDOUT')) {
+      const subject = { pid: process.pid, ...(error.pid === undefined ? {} : { tid: error.pid }) };
+      const what = `thread ${error.pid} did not stop within ${stopTimeoutMs} ms`;
+      throw new MigrationError('stop-timeout', what, subject, { cause: error });
+    }
+    if (isKernelError(error, 'EPERM')) {
+      const what = `process ${process.pid} may not be traced, or something traces it already`;
+      throw new MigrationError('process-traced', what, { pid: process.pid }, { cause: error });
+    }
+    throw error;
+  }
+}
+
+const lowestStub = 0x100000000n;
+const highestStub = 0x7f0000000000n;
+
+/** A free range far from where mmap places things: between the program's heap and its libraries. */
+export function freeRange(mappings: readonly AddressRange[], bytes: bigint): bigint {
+  let best: AddressRange | undefined;
+  let from = lowestStub;
+  for (const mapping of [...mappings, { start: highestStub, end: highestStub }]) {
+    const end = mapping.start < highestStub ? mapping.start : highestStub;
+    if (end - from > (best ? best.end - best.start : 0n)) best = { start: from, end };
+    if (mapping.end > from) from = mapping.end;
+  }
+  if (!best || best.end - best.start < bytes * 3n) throw new Error('the address space has no free range');
+  const middle = (best.start + best.end) / 2n;
+  return middle - (middle % 4096n);
+}

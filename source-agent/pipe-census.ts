@@ -1,0 +1,49 @@
+/**
+ * Who holds which pipe. A pipe can be moved when every descriptor of it is inside the process; to know that, the
+ * descriptors of all other processes have to be read once.
+ */
+import { readdirSync, readlinkSync } from 'node:fs';
+
+const pipeLink = /^pipe:\[(\d+)\]$/;
+
+export class PipeCensus {
+  readonly #outside = new Set<bigint>();
+  readonly #seen = new Set<bigint>();
+
+  constructor(readonly pid: number) {}
+
+  /** True when a process other than the moved one holds a descriptor of this pipe. */
+  isHeldOutside(inode: bigint): boolean {
+    if (!this.#seen.has(inode)) this.#count();
+    this.#seen.add(inode);
+    return this.#outside.has(inode);
+  }
+
+  #count(): void {
+    for (const name of readdirSync('/proc')) {
+      const pid = Number(name);
+      if (!Number.isInteger(pid) || pid === this.pid) continue;
+      for (const fd of namesIn(`/proc/${pid}/fd`)) {
+        const match = pipeLink.exec(linkOf(`/proc/${pid}/fd/${fd}`));
+        if (match) this.#outside.add(BigInt(match[1]!));
+      }
+    }
+  }
+}
+
+// Processes and descriptors come and go while we look.
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}

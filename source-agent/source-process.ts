@@ -1,0 +1,114 @@
+/**
+ * The process to move, looked at from outside: what /proc tells, read in one native call for each look, and the
+ * descriptors through which the agent works on it. Nothing here touches the process.
+ */
+import { closeSync, openSync, readdirSync } from 'node:fs';
+import { native } from '../native/index.js';
+import { MigrationError } from '../shared/errors.js';
+import { type Mapping, parseMaps, parseSmaps } from '../shared/proc/mappings.js';
+import { parseStat, type Stat } from '../shared/proc/stat.js';
+import { parseStatus, type Status } from '../shared/proc/status.js';
+
+/** One thread as /proc shows it. */
+export interface ThreadView {
+  tid: number;
+  status: Status;
+  stat: Stat;
+}
+
+/** One look at the process. */
+export interface ProcessView {
+  leader: ThreadView;
+  threads: ThreadView[];
+}
+
+export class SourceProcess implements Disposable {
+  /** /proc/PID/pagemap, /proc/PID/mem and a pidfd, open as long as this object. */
+  readonly pagemap: number;
+  readonly memory: number;
+  readonly pidfd: number;
+
+  private constructor(readonly pid: number) {
+    const opened: number[] = [];
+    try {
+      opened.push(native.pidfdOpen(pid));
+      opened.push(openSync(`/proc/${pid}/pagemap`, 'r'));
+      opened.push(openSync(`/proc/${pid}/mem`, 'r'));
+    } catch (error) {
+      for (const fd of opened) closeSync(fd);
+      throw error;
+    }
+    [this.pidfd, this.pagemap, this.memory] = opened as [number, number, number];
+  }
+
+  /** Throws MigrationError: no-such-process, not-permitted. */
+  static open(pid: number): SourceProcess {
+    try {
+      return new SourceProcess(pid);
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code === 'EACCES' || code === 'EPERM') {
+        throw new MigrationError('not-permitted', `process ${pid} may not be opened`, { pid }, { cause });
+      }
+      throw noSuchProcess(pid, cause);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of [this.pidfd, this.pagemap, this.memory]) closeSync(fd);
+  }
+
+  /** Ids of all threads, in our pid namespace. */
+  threadIds(): number[] {
+    try {
+      return readdirSync(`/proc/${this.pid}/task`).map(Number);
+    } catch (cause) {
+      throw noSuchProcess(this.pid, cause);
+    }
+  }
+
+  look(tids = this.threadIds()): ProcessView {
+    const files = native.readFiles(
+      tids.flatMap((tid) => [`/proc/${this.pid}/task/${tid}/status`, `/proc/${this.pid}/task/${tid}/stat`]),
+    );
+    const threads: ThreadView[] = [];
+    tids.forEach((tid, i) => {
+      const [status, stat] = [files[i * 2]!, files[i * 2 + 1]!];
+      if (typeof status === 'number' || typeof stat === 'number') return; // it ended meanwhile
+      threads.push({ tid, status: parseStatus(status.toString()), stat: parseStat(stat.toString()) });
+    });
+    const leader = threads.find(({ tid }) => tid === this.pid);
+    if (!leader) throw noSuchProcess(this.pid);
+    return { leader, threads };
+  }
+
+  /** Text of one file under /proc/PID; null where it cannot be read. */
+  read(name: string): string | null {
+    return this.readBytes(name)?.toString() ?? null;
+  }
+
+  readBytes(name: string): Buffer | null {
+    const [content] = native.readFiles([`/proc/${this.pid}/${name}`]);
+    return typeof content === 'number' ? null : content!;
+  }
+
+  mappings(): Mapping[] {
+    return parseMaps(this.mapsText());
+  }
+
+  mapsText(): string {
+    const text = this.read('maps');
+    if (!text) throw noSuchProcess(this.pid);
+    return text;
+  }
+
+  mappingsWithFlags(): Mapping[] {
+    const text = this.read('smaps');
+    if (!text) throw noSuchProcess(this.pid);
+    return parseSmaps(text);
+  }
+}
+
+export function noSuchProcess(pid: number, cause?: unknown): MigrationError {
+  return new MigrationError('no-such-process', `there is no process ${pid}`, { pid }, { cause });
+}
