@@ -51,6 +51,7 @@ export async function runFile(file: string, limitSeconds: number): Promise<Evide
     const leader = child.pid!;
     running.set(id, { leader, folder });
     const { code, signal } = await ended;
+    clearTimeout(timer);
     clearTimeout(stopWaiting);
     const leftovers = await endLeftovers(id, leader, graceMs);
     running.delete(id);
