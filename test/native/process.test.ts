@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn as spawnNode } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn as spawnNode } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -125,6 +125,21 @@ test('spawn gives the chosen pid, and EEXIST where it is taken', async () => {
   // The id is free again as soon as the process is collected.
   await end(wanted);
   assert.is(spawn({ pids: [wanted] }), wanted);
+});
+
+test('spawn chooses the pid in each pid namespace, innermost first', () => {
+  const outer = freePid();
+  // PID 1 of a new namespace, which still sees the outer one's /proc.
+  const source = `
+    import { readFileSync } from 'node:fs';
+    import { native, skeletonProgram } from ${JSON.stringify(new URL('../../native/index.js', import.meta.url).href)};
+    const options = { program: skeletonProgram, descriptors: [], newSession: false };
+    const pid = native.spawn({ ...options, pids: [50, ${outer}] });
+    console.log(pid, readFileSync('/proc/${outer}/status', 'latin1').match(/^NSpid:.*$/m)[0]);
+    process.exit();`;
+  const node = [process.execPath, '--input-type=module', '-e', source];
+  const output = execFileSync('unshare', ['--pid', '--fork', ...node], { encoding: 'utf8' });
+  assert.is(output, `50 NSpid:\t${outer}\t50\n`);
 });
 
 test('spawn gives any pid when none is chosen', () => {
@@ -292,6 +307,29 @@ test('a worker that ends with a watch still armed ends cleanly', async () => {
   const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
   const [code] = (await once(worker, 'exit')) as [number];
   assert.is(code, 3);
+});
+
+test('a child that another process traces is collected once its tracer lets go', async () => {
+  const pid = spawn();
+  const seize = `import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.ptrace(0x4206, ${pid}, None, None), flush=True)
+sys.stdin.read()`;
+  const tracer = spawnNode('python3', ['-c', seize], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const [line] = (await once(tracer.stdout!, 'data')) as [Buffer];
+  assert.is(line.toString().trim(), '0');
+  let status: ChildStatus | null = null;
+  const end = ended(pid).then((it) => {
+    status = it;
+  });
+  native.kill(pid, SIGKILL);
+  while (statFields(pid)[0] !== 'Z') await delay(1);
+  await delay(50);
+  assert.is(status, null);
+  tracer.stdin!.end();
+  await end;
+  born.delete(pid);
+  assert.equal(status, { pid, code: null, signal: SIGKILL, coreDumped: false });
 });
 
 test('reap returns null while the child lives and its status once', async () => {
