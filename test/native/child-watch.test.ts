@@ -119,8 +119,11 @@ sys.stdin.read()`;
   });
   native.kill(pid, SIGKILL);
   while (statFields(pid)[0] !== 'Z') await delay(1);
-  await delay(50);
+  const before = process.cpuUsage();
+  await delay(100);
   assert.is(status, null);
+  // The readable pidfd does not keep the loop spinning.
+  assert.ok(process.cpuUsage(before).user + process.cpuUsage(before).system < 50_000);
   tracer.stdin!.end();
   await end;
   assert.equal(status, { pid, code: null, signal: SIGKILL, coreDumped: false });

@@ -73,8 +73,18 @@ test('spawn moves descriptors whose numbers overlap and closes the rest', () => 
     for (const [ours, theirs] of moves) {
       assert.is(native.kcmp(process.pid, pid, KCMP_FILE, ours, theirs), 0, `${ours} as ${theirs}`);
     }
-    const none = spawn();
-    assert.equal(native.listDescriptors(none), []);
+    // Free numbers, which a descriptor on its way must not take either.
+    const free = openSync('/dev/null', 'r');
+    closeSync(free);
+    const fresh = spawn({
+      descriptors: [
+        [a, free + 1],
+        [b, free],
+      ],
+    });
+    assert.is(native.kcmp(process.pid, fresh, KCMP_FILE, a, free + 1), 0);
+    assert.is(native.kcmp(process.pid, fresh, KCMP_FILE, b, free), 0);
+    assert.equal(native.listDescriptors(spawn()), []);
   } finally {
     files.forEach((fd) => {
       closeSync(fd);
