@@ -13,12 +13,13 @@
 namespace godwit {
 namespace {
 
-// Collects an ended child. Returns false while it has not ended. A ptrace stop, which waitid reports to a tracer
-// whatever it asked for, is left where it is: hence the look (WNOWAIT) before the taking.
+// Collects an ended child. Returns false while it has not ended. A ptrace stop, which waitid reports to a
+// tracer whatever it asked for, is left where it is: hence the look (WNOWAIT) before the taking.
 bool Collect(int pid, siginfo_t& status) {
   for (int look : {WNOWAIT, 0}) {
     status.si_pid = 0;
-    FailIf(waitid(P_PID, static_cast<id_t>(pid), &status, WEXITED | WNOHANG | __WALL | look) != 0, "waitid", pid);
+    int failed = waitid(P_PID, static_cast<id_t>(pid), &status, WEXITED | WNOHANG | __WALL | look);
+    FailIf(failed != 0, "waitid", pid);
     bool ended = status.si_code == CLD_EXITED || status.si_code == CLD_KILLED || status.si_code == CLD_DUMPED;
     if (status.si_pid == 0 || !ended) return false;
   }
@@ -62,7 +63,8 @@ class ChildWatch : public std::enable_shared_from_this<ChildWatch> {
     uv_timer_init(loop, &retry_);
     poll_.data = retry_.data = this;
     itself_ = shared_from_this();
-    napi_add_async_cleanup_hook(env_, [](napi_async_cleanup_hook_handle, void* it) { Of(it).Stop(); }, this, &hook_);
+    auto stop = [](napi_async_cleanup_hook_handle, void* watch) { Of(watch).Stop(); };
+    napi_add_async_cleanup_hook(env_, stop, this, &hook_);
     uv_poll_start(&poll_, UV_READABLE, [](uv_poll_t* poll, int, int) { Of(poll->data).Check(); });
   }
 

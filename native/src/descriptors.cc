@@ -1,4 +1,5 @@
-// Descriptors of this and other processes. Passing them through sockets: descriptor_passing.cc; pipes: peek_pipe.cc.
+// Descriptors of this and other processes. Passing them through sockets: descriptor_passing.cc; pipes:
+// peek_pipe.cc.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>

@@ -10,9 +10,10 @@
 namespace godwit {
 namespace {
 
-// tee(2) always duplicates from the first byte, so everything must come in one call. A pipe is a ring of slots, one
-// for each write that could not be merged, and F_GETPIPE_SZ is their number in pages: a private pipe of the same
-// size has a slot for each of the source's, however little they hold (link_pipe in fs/splice.c).
+// tee(2) always duplicates from the first byte, so everything must come in one call. A pipe is a ring of
+// slots, one for each write that could not be merged, and F_GETPIPE_SZ is their number in pages: a private
+// pipe of the same size has a slot for each of the source's, however little they hold (link_pipe in
+// fs/splice.c).
 Napi::Value PeekPipe(const Napi::CallbackInfo& info) {
   int source = Int(info[0]);
   int capacity = fcntl(source, F_GETPIPE_SZ);

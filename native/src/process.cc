@@ -1,4 +1,5 @@
-// Single system calls about processes. Their birth: spawn.cc; their end: child_watch.cc; the scheduler: scheduling.cc.
+// Single system calls about processes. Their birth: spawn.cc; their end: child_watch.cc; the scheduler:
+// scheduling.cc.
 #include <csignal>
 #include <linux/futex.h>
 #include <sys/prctl.h>

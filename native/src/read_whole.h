@@ -9,8 +9,8 @@
 
 namespace godwit {
 
-// Reads the file at `path` (relative to `directory`, or AT_FDCWD) into the front of `buffer`, which grows as needed
-// and is meant to be used again. Returns the number of bytes, or a negative errno.
+// Reads the file at `path` (relative to `directory`, or AT_FDCWD) into the front of `buffer`, which grows as
+// needed and is meant to be used again. Returns the number of bytes, or a negative errno.
 inline ssize_t ReadWhole(int directory, const char* path, std::vector<char>& buffer) {
   // O_NONBLOCK: a FIFO in the place of the file must not stop the caller.
   ScopedFd file(openat(directory, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));

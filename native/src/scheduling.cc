@@ -16,8 +16,8 @@
 namespace godwit {
 namespace {
 
-// Policies whose nice value sched_setattr(2) takes and sched_getattr(2) tells. The others have one as well: it
-// counts when the task returns to one of these (SCHED_RESET_ON_FORK does that to a child).
+// Policies whose nice value sched_setattr(2) takes and sched_getattr(2) tells. The others have one as well:
+// it counts when the task returns to one of these (SCHED_RESET_ON_FORK does that to a child).
 bool TakesNice(uint32_t policy) { return policy == SCHED_OTHER || policy == SCHED_BATCH; }
 
 Napi::Value GetScheduling(const Napi::CallbackInfo& info) {
@@ -129,11 +129,12 @@ uint64_t ExecStart(std::string_view text) {
   return milliseconds * 1'000'000 + rest;
 }
 
-// exec_start is where the scheduler last charged a task for its time (update_curr in kernel/sched/fair.c), in the
-// clock of that CPU's run queue, which counts neither interrupts nor stolen time and is not the same on two CPUs. No
-// file tells that clock itself, but a task that is charged right now carries it as its own exec_start. Reading
-// one's own CPU-time clock does just that: task_sched_runtime() updates the run queue's clock and charges the
-// running task. (sched_yield does not when the task is alone, and a tick may be milliseconds away.)
+// exec_start is where the scheduler last charged a task for its time (update_curr in kernel/sched/fair.c), in
+// the clock of that CPU's run queue, which counts neither interrupts nor stolen time and is not the same on
+// two CPUs. No file tells that clock itself, but a task that is charged right now carries it as its own
+// exec_start. Reading one's own CPU-time clock does just that: task_sched_runtime() updates the run queue's
+// clock and charges the running task. (sched_yield does not when the task is alone, and a tick may be
+// milliseconds away.)
 Napi::Value SchedulerClock(const Napi::CallbackInfo& info) {
   Pinned pinned(Int(info[0]));
   timespec consumed;

@@ -18,8 +18,8 @@
 namespace godwit {
 namespace {
 
-// A system call that touches neither errno nor anything else of the C library: the child shares the parent's memory,
-// thread-local variables included. Returns a negative errno on failure.
+// A system call that touches neither errno nor anything else of the C library: the child shares the parent's
+// memory, thread-local variables included. Returns a negative errno on failure.
 long Call(long number, long a = 0, long b = 0, long c = 0, long d = 0) {
   long result = number;
   register long fourth asm("r10") = d;
@@ -31,7 +31,8 @@ long AsWord(const void* pointer) { return reinterpret_cast<long>(pointer); }
 struct Move {
   int ours;
   int theirs;
-  int between;  // a number above all final ones, so that moves whose numbers overlap do not disturb each other
+  // A number above all final ones, so that moves whose numbers overlap do not disturb each other.
+  int between;
 };
 
 // What the child needs, prepared before it exists: it must not allocate. It answers in the last two members.
@@ -60,7 +61,8 @@ long Require(Plan& plan, const char* call, long result) {
   Exit();
 }
 
-// Ignored signals would survive execve, so all are set, not only those with a handler. (SIGKILL and SIGSTOP refuse.)
+// Ignored signals would survive execve, so all are set, not only those with a handler. (SIGKILL and SIGSTOP
+// refuse.)
 void ResetSignalActions() {
   const KernelAction standard = {};
   for (int signal = 1; signal <= 64; signal++) {
@@ -70,8 +72,8 @@ void ResetSignalActions() {
 
 // Any CPU, no real-time policy, nice 0, no I/O priority: whatever the agent's thread was given stays with it.
 void ResetScheduling(Plan& plan) {
-  Require(plan, "sched_setaffinity",
-          Call(SYS_sched_setaffinity, 0, static_cast<long>(plan.all_cpus.size()), AsWord(plan.all_cpus.data())));
+  long bytes = static_cast<long>(plan.all_cpus.size());
+  Require(plan, "sched_setaffinity", Call(SYS_sched_setaffinity, 0, bytes, AsWord(plan.all_cpus.data())));
   SchedulingAttributes ordinary = {};
   ordinary.size = sizeof ordinary;
   Require(plan, "sched_setattr", Call(SYS_sched_setattr, 0, AsWord(&ordinary), 0));
@@ -110,8 +112,8 @@ void BecomeProgram(Plan& plan) {
   Exit();
 }
 
-// clone3(2) into BecomeProgram. The child must not return through this frame: it starts on an empty stack, so the
-// call that leads it away follows the system call with nothing of the compiler's in between.
+// clone3(2) into BecomeProgram. The child must not return through this frame: it starts on an empty stack, so
+// the call that leads it away follows the system call with nothing of the compiler's in between.
 long Clone(clone_args& arguments, Plan& plan) {
   long result = SYS_clone3;
   register Plan* handed asm("r8") = &plan;
@@ -146,8 +148,8 @@ class Stack {
   void* memory_;
 };
 
-// Blocks every signal of the calling thread, those the C library keeps for itself too: a handler of the agent must
-// not run in the child.
+// Blocks every signal of the calling thread, those the C library keeps for itself too: a handler of the agent
+// must not run in the child.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
@@ -162,7 +164,8 @@ class SignalsBlocked {
   uint64_t before_ = 0;
 };
 
-// CLONE_VM with CLONE_VFORK: nothing of the agent's memory is copied, and the child's failure can be read from here.
+// CLONE_VM with CLONE_VFORK: nothing of the agent's memory is copied, and the child's failure can be read
+// from here.
 Napi::Value Spawn(const Napi::CallbackInfo& info) {
   auto options = info[0].As<Napi::Object>();
   Plan plan = {.program = options.Get("program").ToString(),
