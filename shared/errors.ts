@@ -125,7 +125,10 @@ export const catalogue = {
     exit: ExitCode.refused,
     advice: 'The kernel reports something this version does not know; it refuses rather than lose it.',
   },
-  'traces-others': { exit: ExitCode.refused, advice: 'It is the tracer of other tasks; let it detach first.' },
+  'traces-others': {
+    exit: ExitCode.refused,
+    advice: 'It is the tracer of other tasks; let it detach first.',
+  },
   'parent-death-signal': {
     exit: ExitCode.refused,
     advice: 'It asked for a signal when its parent dies (PR_SET_PDEATHSIG); the parent stays behind.',

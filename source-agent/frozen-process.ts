@@ -9,8 +9,8 @@ import type { CallBatch } from '../shared/injection/batch.js';
 import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import type { Registers } from '../shared/injection/x86-64/registers.js';
-import type { AddressRange } from '../shared/ranges.js';
 import type { Mapping } from '../shared/proc/mappings.js';
+import type { AddressRange } from '../shared/ranges.js';
 import type { InjectionPoint } from './injection-point.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import type { Observations, WaitClock } from './waits.js';
@@ -116,7 +116,9 @@ export class FrozenProcess implements Disposable {
 
   // A sleep loses its restart block when it has to be repeated, so threads that do not sleep come first.
   #carrierCandidates(): FrozenThread[] {
-    return [...this.threads].sort((a, b) => Number(inRestartBlock(a.registers)) - Number(inRestartBlock(b.registers)));
+    return [...this.threads].sort(
+      (a, b) => Number(inRestartBlock(a.registers)) - Number(inRestartBlock(b.registers)),
+    );
   }
 
   #homeOf(thread: FrozenThread): Registers {

@@ -3,7 +3,17 @@ import { readlinkSync } from 'node:fs';
 import type { Blocker } from '../shared/errors.js';
 import { noSuchProcess } from './source-process.js';
 
-export type Namespace = 'cgroup' | 'ipc' | 'mnt' | 'net' | 'pid' | 'pid_for_children' | 'time' | 'time_for_children' | 'user' | 'uts';
+export type Namespace =
+  | 'cgroup'
+  | 'ipc'
+  | 'mnt'
+  | 'net'
+  | 'pid'
+  | 'pid_for_children'
+  | 'time'
+  | 'time_for_children'
+  | 'user'
+  | 'uts';
 
 export function sharesNamespace(pid: number, namespace: Namespace): boolean {
   return link(pid, namespace) === link('self', namespace);
@@ -21,7 +31,15 @@ function link(pid: number | 'self', namespace: Namespace): string {
 }
 
 /** Namespaces that are not rebuilt: the process must live in those of the agent. A pid namespace may differ. */
-const mustBeShared: readonly Namespace[] = ['cgroup', 'ipc', 'mnt', 'net', 'time', 'time_for_children', 'user'];
+const mustBeShared: readonly Namespace[] = [
+  'cgroup',
+  'ipc',
+  'mnt',
+  'net',
+  'time',
+  'time_for_children',
+  'user',
+];
 
 export function detectNamespaces(pid: number): Blocker[] {
   const blockers: Blocker[] = mustBeShared

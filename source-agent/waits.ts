@@ -4,10 +4,10 @@
  * the thread is stopped, it gives the time that remains; a deadline once known is kept while the wait is restarted.
  */
 import { native } from '../native/index.js';
-import { parseSched } from '../shared/proc/sched.js';
-import { get, getSigned, type Registers, currentSyscall } from '../shared/injection/x86-64/registers.js';
-import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { inRestartBlock } from '../shared/injection/restart.js';
+import { currentSyscall, get, getSigned, type Registers } from '../shared/injection/x86-64/registers.js';
+import { syscalls } from '../shared/injection/x86-64/syscalls.js';
+import { parseSched } from '../shared/proc/sched.js';
 
 /** What was seen of one thread while it still slept. */
 export interface SleepObservation {

@@ -1,6 +1,7 @@
 /** A list of system calls for another process: made here, run by the addon in one go. */
-import { KernelError } from '../errors.js';
+
 import type { CallTable } from '../../native/index.js';
+import { KernelError } from '../errors.js';
 
 const entryWords = 8;
 

@@ -7,8 +7,16 @@
  *  - ERESTART_RESTARTBLOCK: the deadline lies in the kernel at home, so the target must be told what remains;
  *  - a return through rt_sigreturn(2), which forgets the call: the instruction is repeated.
  */
+
+import {
+  asCalledAgain,
+  currentSyscall,
+  get,
+  getSigned,
+  type Registers,
+  withRegisters,
+} from './x86-64/registers.js';
 import { socketWaits, syscalls } from './x86-64/syscalls.js';
-import { asCalledAgain, currentSyscall, get, getSigned, type Registers, withRegisters } from './x86-64/registers.js';
 
 const EINTR = -4n;
 const ERESTARTSYS = -512n;

@@ -10,7 +10,7 @@ export const Thread = v.strictObject({
   name: v.pipe(v.string(), v.maxLength(64)),
   /** struct user_regs_struct */
   registers: v.pipe(
-    v.instance(Uint8Array),
+    bytes(RegisterBytes),
     v.check((value) => value.byteLength === RegisterBytes, 'not 27 words'),
   ),
   /** NT_X86_XSTATE */

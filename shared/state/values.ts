@@ -27,7 +27,7 @@ export const text = v.pipe(v.string(), v.maxLength(4096));
 
 export function bytes(most: number) {
   return v.pipe(
-    v.instance(Uint8Array),
+    v.custom<Uint8Array>((value) => value instanceof Uint8Array, 'not bytes'),
     v.check((value) => value.byteLength <= most, `longer than ${most} bytes`),
   );
 }

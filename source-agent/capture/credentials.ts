@@ -1,7 +1,7 @@
+import type { Blocker } from '../../shared/errors.js';
 import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { FourIds, Status } from '../../shared/proc/status.js';
-import type { Blocker } from '../../shared/errors.js';
 import type { Capture } from './kind.js';
 
 const prGetSecurebits = 27;
@@ -16,7 +16,13 @@ export const captureCredentials: Capture<'credentials'> = {
         blockers.push({ code: 'thread-differs', what, pid, tid, object: 'credentials' });
       }
       if (status.seccomp !== 0) {
-        blockers.push({ code: 'seccomp-filter', what: `thread ${tid} runs under seccomp`, pid, tid, object: 'seccomp' });
+        blockers.push({
+          code: 'seccomp-filter',
+          what: `thread ${tid} runs under seccomp`,
+          pid,
+          tid,
+          object: 'seccomp',
+        });
       }
     }
     return blockers;

@@ -12,7 +12,12 @@ export const captureDirectories: Capture<'directories'> = {
     ] as const) {
       const path = linkOf(pid, link);
       if (isSameDirectory(`/proc/${pid}/${link}`, path)) continue;
-      blockers.push({ code: 'file-deleted', what: `its ${what} ${path} has no name any more`, pid, object: path });
+      blockers.push({
+        code: 'file-deleted',
+        what: `its ${what} ${path} has no name any more`,
+        pid,
+        object: path,
+      });
     }
     return blockers;
   },

@@ -4,8 +4,8 @@ import type { Kind } from '../../shared/kinds.js';
 import type { State } from '../../shared/state/index.js';
 import type { FrozenProcess } from '../frozen-process.js';
 import type { Inspection, OpenDescriptor } from '../inspection.js';
-import type { ProcessView } from '../source-process.js';
 import type { PipeCensus } from '../pipe-census.js';
+import type { ProcessView } from '../source-process.js';
 
 /** A stopped process with what was read of it since it stopped. */
 export interface Captured {

@@ -53,19 +53,25 @@ export const captureProcess: Capture<'process'> = {
       pid: inner,
       leadsSession: status.nsSid.at(-1) === inner,
       leadsGroup: status.nsPgid.at(-1) === inner,
-      personality: Number.parseInt(required(frozen.process.read('personality'), 'personality', pid), 16) >>> 0,
+      personality:
+        Number.parseInt(required(frozen.process.read('personality'), 'personality', pid), 16) >>> 0,
       dumpable: Number(batch.result(dumpable)) as 0 | 1 | 2,
       childSubreaper: answers.readInt32LE(0) !== 0,
       hugePagesDisabled: batch.result(hugePages) !== 0n,
       oomScoreAdjustment: Number(required(frozen.process.read('oom_score_adj'), 'oom_score_adj', pid)),
-      coreDumpFilter: BigInt(`0x${required(frozen.process.read('coredump_filter'), 'coredump_filter', pid).trim()}`),
+      coreDumpFilter: BigInt(
+        `0x${required(frozen.process.read('coredump_filter'), 'coredump_filter', pid).trim()}`,
+      ),
     };
   },
 };
 
 function required(text: string | null, file: string, pid: number): string {
   if (text === null) {
-    throw new MigrationError('unreadable-state', `/proc/${pid}/${file} cannot be read`, { pid, object: file });
+    throw new MigrationError('unreadable-state', `/proc/${pid}/${file} cannot be read`, {
+      pid,
+      object: file,
+    });
   }
   return text;
 }

@@ -4,7 +4,9 @@ import type { Capture } from './kind.js';
 
 const actionBytes = 32; // struct kernel_sigaction: handler, flags, restorer, mask
 const signalSetBytes = 8;
-const settable = Array.from({ length: 64 }, (_, i) => i + 1).filter((signal) => signal !== 9 && signal !== 19);
+const settable = Array.from({ length: 64 }, (_, i) => i + 1).filter(
+  (signal) => signal !== 9 && signal !== 19,
+);
 
 export const captureSignals: Capture<'signals'> = {
   capture({ frozen }) {

@@ -1,6 +1,6 @@
-import { parseTimers } from '../../shared/proc/timers.js';
 import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import { parseTimers } from '../../shared/proc/timers.js';
 import type { Capture } from './kind.js';
 
 const intervalTimers = [0, 1, 2] as const; // ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF

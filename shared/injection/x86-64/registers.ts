@@ -70,7 +70,9 @@ export function asCalledAgain(registers: Registers): Registers {
 }
 
 export function toBytes(registers: Registers): Uint8Array {
-  return new Uint8Array(registers.buffer.slice(registers.byteOffset, registers.byteOffset + registers.byteLength));
+  return new Uint8Array(
+    registers.buffer.slice(registers.byteOffset, registers.byteOffset + registers.byteLength),
+  );
 }
 
 export function fromBytes(bytes: Uint8Array): Registers {

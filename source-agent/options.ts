@@ -1,0 +1,37 @@
+/** What a migration can be told; the command line makes one of these. */
+import type { Address } from '../shared/protocol/address.js';
+import type { Secret } from '../shared/secret.js';
+import type { MigrationEvent } from './report.js';
+
+export interface MigrationOptions {
+  pid: number;
+  target: Address;
+  secret: Secret;
+  /** Longest frozen time that is fine, in milliseconds. Default 30. */
+  maxDowntimeMs: number;
+  /** Most rounds before the freeze. Default 30. */
+  maxRounds: number;
+  /** Bytes a second on the wire; 0 for no limit. */
+  bandwidth: number;
+  /** What to do when the rounds do not get shorter: freeze all the same, or give up. Default force. */
+  onStall: 'force' | 'cancel';
+  /** Where standard streams that lead out of the process go on the target: 'log', 'null' or an absolute path. */
+  stdio: string;
+  /** Compare contents even of files that both sides see as the same inode. */
+  compareContents: boolean;
+  /** Compress pages: auto (when the link is slow), always, never. */
+  compress: 'auto' | 'always' | 'never';
+  onEvent: (event: MigrationEvent) => void;
+  /** Aborts the migration; before the decision only. */
+  signal?: AbortSignal;
+}
+
+export const defaultOptions = {
+  maxDowntimeMs: 30,
+  maxRounds: 30,
+  bandwidth: 0,
+  onStall: 'force',
+  stdio: 'log',
+  compareContents: false,
+  compress: 'auto',
+} as const satisfies Partial<MigrationOptions>;
