@@ -47,7 +47,7 @@ export class FrozenProcess implements Disposable {
     readonly process: SourceProcess,
     readonly point: InjectionPoint,
     waits: WaitClock,
-    observations: Observations,
+    private readonly observations: Observations,
   ) {
     this.stoppedAtMs = performance.now();
     const tids = stopAll(process);
@@ -78,6 +78,11 @@ export class FrozenProcess implements Disposable {
   /** The stub's own mapping, which is not part of the program; null while there is none. */
   get stubRange(): AddressRange | null {
     return this.#carrier ? { start: this.#carrier.start, end: this.#carrier.end } : null;
+  }
+
+  /** The kernel function the thread slept in before it was stopped; empty where that is not known. */
+  sleepsIn(tid: number): string {
+    return this.observations.get(tid)?.sleepsIn ?? '';
   }
 
   read(address: bigint, bytes: number): Buffer {

@@ -3,7 +3,14 @@ import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import { encode } from '../../shared/protocol/codec.js';
 import type { ListenOptions } from '../../shared/protocol/listener.js';
-import { type Message, type Received, rejects, type Session, testListener, until } from './support/protocol.js';
+import {
+  type Message,
+  type Received,
+  rejects,
+  type Session,
+  testListener,
+  until,
+} from './support/protocol.js';
 import { proxyTo } from './support/proxy.js';
 import { rawControl } from './support/raw-client.js';
 
@@ -95,7 +102,11 @@ test('an invalid message ends the channel, and its sender learns why', () =>
   withSessions(async (client, server) => {
     const waiting = server.control.receive(5000);
     client.control.send({ kind: 5 } as unknown as Message);
-    const error = await rejects(waiting, 'protocol-violation', /127\.0\.0\.1:\d+ sent an invalid message: kind: /);
+    const error = await rejects(
+      waiting,
+      'protocol-violation',
+      /127\.0\.0\.1:\d+ sent an invalid message: kind: /,
+    );
     assert.match(error.message, /^[\x20-\x7e]{1,300}$/);
     await rejects(client.control.receive(5000), 'link-lost', /closed by the other side: .*invalid message/);
     await rejects(server.control.receive(), 'protocol-violation');
@@ -117,7 +128,10 @@ test('a message over the bound ends the channel; one over the own bound is not s
   withSessions(
     async (client, server) => {
       server.control.send({ kind: 'fits', body: new Uint8Array(900) });
-      assert.throws(() => server.control.send({ kind: 'too long', body: new Uint8Array(1100) }), /over the bound of 1000/);
+      assert.throws(
+        () => server.control.send({ kind: 'too long', body: new Uint8Array(1100) }),
+        /over the bound of 1000/,
+      );
       assert.is((await client.control.receive(5000)).kind, 'fits');
       client.control.send({ kind: 'too long', body: new Uint8Array(1100) });
       await rejects(server.control.receive(5000), 'protocol-violation', /[Pp]ayload/);

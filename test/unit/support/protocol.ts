@@ -57,7 +57,11 @@ export async function testListener(
   };
 }
 
-export async function rejects(promise: Promise<unknown>, code: string, text?: RegExp): Promise<MigrationError> {
+export async function rejects(
+  promise: Promise<unknown>,
+  code: string,
+  text?: RegExp,
+): Promise<MigrationError> {
   try {
     await promise;
   } catch (error) {

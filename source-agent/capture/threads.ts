@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs';
+import { argumentBase, native } from '../../native/index.js';
+import { type Blocker, MigrationError } from '../../shared/errors.js';
+import { CallBatch } from '../../shared/injection/batch.js';
+import { inRestartBlock } from '../../shared/injection/restart.js';
+import { leaveCriticalSection } from '../../shared/injection/rseq.js';
+import { get, toBytes, userCodeSegment, withRegisters } from '../../shared/injection/x86-64/registers.js';
+import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import type { Thread } from '../../shared/state/threads.js';
+import type { FrozenProcess, FrozenThread } from '../frozen-process.js';
+import type { ThreadView } from '../source-process.js';
+import { interruptedCall } from '../waits.js';
+import type { Capture } from './kind.js';
+
+const prGetTidAddress = 40;
+const prGetParentDeathSignal = 2;
+const kcmp = { vm: 1, files: 2, fs: 3 } as const;
+const onStack = 1; // SS_ONSTACK: follows from the stack pointer, is not set
+
+/** Where the calls of one thread leave their answers. */
+const answer = { tidAddress: 0, alternateStack: 16, deathSignal: 48, bytes: 64 } as const;
+
+export const captureThreads: Capture<'threads'> = {
+  detect({ process: { pid }, view }) {
+    const blockers: Blocker[] = [];
+    for (const { tid, status, stat } of view.threads) {
+      if (tid !== pid && 'ZX'.includes(stat.state)) continue; // a thread that is just ending
+      if (status.threadFeatures.includes('shstk')) {
+        const what = `thread ${tid} runs with a user shadow stack`;
+        blockers.push({ code: 'shadow-stack', what, pid, tid, object: 'shadow stack' });
+      }
+      if (tid === pid) continue;
+      for (const [name, type] of [
+        ['descriptors', kcmp.files],
+        ['directories', kcmp.fs],
+      ] as const) {
+        if (native.kcmp(pid, tid, type, 0, 0) === 0) continue;
+        const what = `thread ${tid} has its own ${name}`;
+        blockers.push({ code: 'thread-differs', what, pid, tid, object: name });
+      }
+    }
+    return blockers;
+  },
+
+  capture({ frozen, view }) {
+    const views = new Map(view.threads.map((thread) => [thread.tid, thread]));
+    const everywhere = allCpus();
+    return [...frozen.threads]
+      .sort(
+        (a, b) =>
+          Number(b.tid === frozen.process.pid) - Number(a.tid === frozen.process.pid) || a.tid - b.tid,
+      )
+      .map((thread) => threadState(frozen, thread, views.get(thread.tid)!, everywhere));
+  },
+};
+
+function threadState(
+  frozen: FrozenProcess,
+  thread: FrozenThread,
+  { status }: ThreadView,
+  everywhere: Uint8Array,
+): Thread {
+  const { tid, image } = thread;
+  const { pid } = frozen.process;
+  if (get(thread.registers, 'cs') !== userCodeSegment) {
+    throw new MigrationError('process-32-bit', `thread ${tid} runs 32-bit code`, { pid, tid });
+  }
+  const own = askThread(frozen, thread);
+  if (own.deathSignal !== 0) {
+    const what = `thread ${tid} wants signal ${own.deathSignal} when its parent dies`;
+    throw new MigrationError('parent-death-signal', what, { pid, tid });
+  }
+  const affinity = native.getAffinity(tid);
+  const registers = leaveCriticalSection(thread.registers, image.rseq, (address, bytes) =>
+    frozen.read(address, bytes),
+  );
+  return {
+    tid: status.nsPid.at(-1)!,
+    name: status.name,
+    registers: toBytes(thread.remainingNs === null ? registers : namedAgain(frozen, registers, tid)),
+    extendedState: image.extendedState,
+    signalMask: image.signalMask,
+    alternateStack: own.alternateStack,
+    robustList: native.getRobustList(tid),
+    clearChildTid: own.clearChildTid,
+    rseq: image.rseq,
+    scheduling: native.getScheduling(tid),
+    affinity: Buffer.compare(affinity, everywhere) === 0 ? null : affinity,
+    ioPriority: native.getIoPriority(tid),
+    timerSlackNs: BigInt(readText(`/proc/${tid}/timerslack_ns`)),
+    wait: thread.remainingNs === null ? null : { remainingNs: thread.remainingNs },
+    pending: image.pending,
+  };
+}
+
+// A wait that was restarted once shows restart_syscall; the target needs the call itself.
+function namedAgain(frozen: FrozenProcess, registers: BigUint64Array, tid: number): BigUint64Array {
+  if (!inRestartBlock(registers)) return registers;
+  const sleepsIn = frozen.sleepsIn(tid);
+  return withRegisters(registers, { originalRax: BigInt(interruptedCall(registers, sleepsIn)) });
+}
+
+/** What only the thread itself can say. */
+function askThread(frozen: FrozenProcess, thread: FrozenThread) {
+  const batch = new CallBatch();
+  const at = (offset: number) => argumentBase + BigInt(offset);
+  batch.add('prctl(PR_GET_TID_ADDRESS)', syscalls.prctl, prGetTidAddress, at(answer.tidAddress));
+  batch.add('sigaltstack', syscalls.sigaltstack, 0, at(answer.alternateStack));
+  batch.add('prctl(PR_GET_PDEATHSIG)', syscalls.prctl, prGetParentDeathSignal, at(answer.deathSignal));
+  const bytes = Buffer.from(frozen.runIn(thread, batch, new Uint8Array(answer.bytes)));
+  batch.check();
+  return {
+    clearChildTid: bytes.readBigUInt64LE(answer.tidAddress),
+    alternateStack: {
+      address: bytes.readBigUInt64LE(answer.alternateStack),
+      flags: (bytes.readUInt32LE(answer.alternateStack + 8) & ~onStack) >>> 0,
+      bytes: bytes.readBigUInt64LE(answer.alternateStack + 16),
+    },
+    deathSignal: bytes.readInt32LE(answer.deathSignal),
+  };
+}
+
+/** The mask of a task that may run anywhere, in the form of sched_getaffinity(2). */
+function allCpus(): Uint8Array {
+  const mask = new Uint8Array(native.getAffinity(process.pid).length);
+  for (const part of readText('/sys/devices/system/cpu/possible').trim().split(',')) {
+    const [first, last = first] = part.split('-').map(Number) as [number, number?];
+    for (let cpu = first; cpu <= last!; cpu += 1) mask[cpu >> 3]! |= 1 << (cpu & 7);
+  }
+  return mask;
+}
+
+function readText(path: string): string {
+  return readFileSync(path, 'utf8');
+}
