@@ -78,6 +78,9 @@ export const ScanMode = {
   final: 1,
   /** Pages with content of their own (anonymous or copied on write; neither file-backed nor the zero page). */
   content: 2,
+  /** collect and final for private file mappings: pages of the file itself are left out. */
+  collectOwn: 3,
+  finalOwn: 4,
 } as const;
 export type ScanMode = (typeof ScanMode)[keyof typeof ScanMode];
 

@@ -1,0 +1,81 @@
+/**
+ * From one layout of an address space to the next: which parts stay, what has to be unmapped, mapped, protected. Pure;
+ * both sides derive the same from the same lists, so only the lists travel.
+ */
+import { type AddressRange, mergeRanges, subtract } from './ranges.js';
+import type { Mapping } from './state/memory.js';
+
+export interface KeptPiece extends AddressRange {
+  before: Mapping;
+  after: Mapping;
+}
+
+export interface LayoutChange {
+  unmap: AddressRange[];
+  /** Pieces of mappings, offsets adjusted. */
+  map: Mapping[];
+  /** Kept pieces whose protection or advice is another now. */
+  adjust: KeptPiece[];
+  kept: KeptPiece[];
+}
+
+/** `fresh`: parts of `next` that must begin empty although they look like what was there. */
+export function changeOf(
+  before: readonly Mapping[],
+  next: readonly Mapping[],
+  fresh: readonly AddressRange[] = [],
+): LayoutChange {
+  const kept = keptPieces(before, next, mergeRanges(fresh));
+  return {
+    unmap: subtract(before.filter(isMovable), kept),
+    map: next
+      .filter(isMovable)
+      .flatMap((mapping) => subtract([mapping], kept).map((piece) => pieceOf(mapping, piece))),
+    adjust: kept.filter(
+      (piece) =>
+        piece.before.protection !== piece.after.protection ||
+        piece.before.advice.join() !== piece.after.advice.join(),
+    ),
+    kept,
+  };
+}
+
+function keptPieces(
+  before: readonly Mapping[],
+  next: readonly Mapping[],
+  fresh: readonly AddressRange[],
+): KeptPiece[] {
+  const kept: KeptPiece[] = [];
+  let first = 0;
+  for (const after of next) {
+    while (first < before.length && before[first]!.end <= after.start) first += 1;
+    for (let i = first; i < before.length && before[i]!.start < after.end; i += 1) {
+      const old = before[i]!;
+      if (!isMovable(after) || !isSameObject(old, after)) continue;
+      const start = old.start > after.start ? old.start : after.start;
+      const end = old.end < after.end ? old.end : after.end;
+      for (const piece of subtract([{ start, end }], fresh)) kept.push({ ...piece, before: old, after });
+    }
+  }
+  return kept;
+}
+
+/** Special mappings (vdso, vvar) are placed once and never again. */
+function isMovable({ kind }: Mapping): boolean {
+  return kind !== 'special';
+}
+
+function isSameObject(a: Mapping, b: Mapping): boolean {
+  return (
+    a.kind === b.kind &&
+    a.name === b.name &&
+    a.growsDown === b.growsDown &&
+    a.noReserve === b.noReserve &&
+    (a.kind !== 'file' || a.offset - a.start === b.offset - b.start)
+  );
+}
+
+function pieceOf(mapping: Mapping, piece: AddressRange): Mapping {
+  const offset = mapping.kind === 'file' ? mapping.offset + (piece.start - mapping.start) : 0n;
+  return { ...mapping, ...piece, offset };
+}

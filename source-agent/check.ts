@@ -1,0 +1,54 @@
+/** `migrate check`: everything that stands in the way, on both sides, without touching the process. */
+import type { Blocker } from '../shared/errors.js';
+import { detectBlockers, detectImpossible } from './blockers.js';
+import { Conversation } from './conversation.js';
+import { inspect } from './inspection.js';
+import { newMigrationId } from './migration-id.js';
+import { greet, neededFiles, offer } from './offer.js';
+import type { MigrationOptions } from './options.js';
+import { PipeCensus } from './pipe-census.js';
+import { SourceProcess } from './source-process.js';
+
+export interface CheckOptions extends Pick<MigrationOptions, 'pid' | 'stdio' | 'compareContents'> {
+  target: MigrationOptions['target'] | null;
+  secret: MigrationOptions['secret'] | null;
+}
+
+export interface CheckResult {
+  blockers: readonly Blocker[];
+  /** What no look from outside can tell. */
+  onlyAttemptTells: readonly string[];
+}
+
+const onlyAttemptTells = [
+  'whether all threads stop in time (a vfork in progress or an uninterruptible sleep holds them)',
+  "whether a thread has asked for a signal at its parent's death (PR_SET_PDEATHSIG)",
+  'whether the program uses userfaultfd or another tracker on its memory',
+  'memory-deny-write-execute, a memory-failure policy, a trapping time-stamp counter (prctl settings)',
+  'what the program opens, maps or starts during the rounds',
+] as const;
+
+/** Throws MigrationError where there is nothing to look at, or the target cannot be asked. */
+export async function check(options: CheckOptions): Promise<CheckResult> {
+  const impossible = detectImpossible(options.pid);
+  if (impossible.length > 0) return { blockers: impossible, onlyAttemptTells };
+  using process = SourceProcess.open(options.pid);
+  const inspection = inspect(process);
+  const blockers = detectBlockers(inspection, new PipeCensus(options.pid));
+  if (options.target && options.secret) {
+    await using conversation = await Conversation.open({ target: options.target, secret: options.secret });
+    await greet(conversation);
+    // Files that are gone are among the blockers already, and have no stamp.
+    const files = blockers.some(({ code }) => code === 'mapping-deleted' || code === 'file-deleted')
+      ? []
+      : neededFiles(inspection);
+    const offered = {
+      check: true,
+      migration: newMigrationId(),
+      stdio: options.stdio,
+      compareContents: options.compareContents,
+    };
+    blockers.push(...(await offer(conversation, inspection, files, offered)));
+  }
+  return { blockers, onlyAttemptTells };
+}

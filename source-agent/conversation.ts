@@ -1,0 +1,52 @@
+/** The source's side of the control channel: say something, await the answer that belongs to it. */
+import { isErrorCode, MigrationError } from '../shared/errors.js';
+import type { WireValue } from '../shared/protocol/codec.js';
+import { connect } from '../shared/protocol/connection.js';
+import type { AgentSession } from '../shared/protocol/handshake.js';
+import { type FromSource, FromTarget } from '../shared/protocol/messages.js';
+import type { MigrationOptions } from './options.js';
+
+type Answer<Type extends FromTarget['type']> = Extract<FromTarget, { type: Type }>;
+
+export class Conversation implements AsyncDisposable {
+  private constructor(readonly session: AgentSession<FromTarget, WireValue>) {}
+
+  static async open({ target, secret }: Pick<MigrationOptions, 'target' | 'secret'>): Promise<Conversation> {
+    return new Conversation(await connect<FromTarget, WireValue>({ ...target, secret, schema: FromTarget }));
+  }
+
+  say(message: FromSource): void {
+    this.session.control.send(message as unknown as WireValue);
+  }
+
+  /**
+   * The next message, which must be of one of these types. Throws MigrationError: what the target says in a `failed`
+   * message, 'protocol-violation', 'link-lost'.
+   */
+  async expect<Type extends FromTarget['type']>(timeoutMs: number, ...types: Type[]): Promise<Answer<Type>> {
+    const message = await this.session.control.receive(timeoutMs);
+    if ((types as string[]).includes(message.type)) return message as Answer<Type>;
+    if (message.type === 'failed') {
+      const { code, what, phase, object } = message;
+      throw new MigrationError(isErrorCode(code) ? code : 'target-failed', what, {
+        ...(phase === undefined ? {} : { phase }),
+        ...(object === undefined ? {} : { object }),
+      });
+    }
+    const what = `the target answered "${message.type}" where "${types.join('" or "')}" was due`;
+    throw new MigrationError('protocol-violation', what);
+  }
+
+  async ask<Type extends FromTarget['type']>(
+    message: FromSource,
+    timeoutMs: number,
+    ...types: Type[]
+  ): Promise<Answer<Type>> {
+    this.say(message);
+    return this.expect(timeoutMs, ...types);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.session.control.close();
+  }
+}

@@ -1,0 +1,353 @@
+/**
+ * The whole story of a migration, on the source: read this first. The steps are those of ARCHITECTURE.md. Until the
+ * target is told to commit, whatever goes wrong leaves the process running and unchanged.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { native } from '../native/index.js';
+import { asMigrationError, MigrationError } from '../shared/errors.js';
+import { PhaseClock } from '../shared/phases.js';
+import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
+import type { State } from '../shared/state/index.js';
+import { detectBlockers, detectImpossible } from './blockers.js';
+import { changedSince } from './changed-files.js';
+import { Conversation } from './conversation.js';
+import { endSource } from './ending.js';
+import type { FrozenProcess } from './frozen-process.js';
+import { hold, unhold } from './holder.js';
+import { type Inspection, inspect } from './inspection.js';
+import { newMigrationId } from './migration-id.js';
+import { greet, neededFiles, offer } from './offer.js';
+import type { MigrationOptions } from './options.js';
+import { PageStream } from './page-stream.js';
+import { PipeCensus } from './pipe-census.js';
+import { PreCopy, pairOf, type RoundResult } from './precopy.js';
+import type { Report, StepEvent } from './report.js';
+import { closingIsOver, decide, predictedDowntimeMs, type RoundMeasure } from './rounds.js';
+import { SourceProcess } from './source-process.js';
+import { difference } from './state-difference.js';
+import { Stopper } from './stop.js';
+import type { Tracker } from './tracker/index.js';
+import { UserfaultTracker } from './tracker/userfault.js';
+import { collectGarbage } from './warm-up.js';
+
+const buildMs = 60000;
+const finishMs = 30000;
+const commitMs = 10000;
+/** Until the rehearsal has measured it: what a freeze costs beside its pages. */
+const assumedFixedMs = 5;
+const scanThreads = 2;
+
+/** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
+export async function migrate(options: MigrationOptions): Promise<Report> {
+  const { pid } = options;
+  const startedMs = performance.now();
+  const step = (name: StepEvent['step']) => {
+    if (options.signal?.aborted)
+      throw new MigrationError('interrupted', 'the migration was interrupted', { pid });
+    options.onEvent({ event: 'step', step: name });
+  };
+
+  step('inspect');
+  const impossible = detectImpossible(pid);
+  if (impossible.length > 0) throw MigrationError.refused(impossible);
+  using process = SourceProcess.open(pid);
+  const pipes = new PipeCensus(pid);
+  const inspection = inspect(process);
+  const blockers = detectBlockers(inspection, pipes);
+  if (blockers.length > 0) throw MigrationError.refused(blockers);
+
+  step('connect');
+  await using conversation = await Conversation.open(options);
+  await greet(conversation);
+  step('preflight');
+  const files = neededFiles(inspection);
+  await preflight(conversation, inspection, files, options);
+
+  const sent = new native.SentPages();
+  const channel = await conversation.session.pageChannel(0);
+  using stream = new PageStream(process, channel, sent, options);
+  const stopper = new Stopper(process, pipes);
+  let tracker: Tracker | undefined;
+  try {
+    step('arm');
+    const armed = arm(stopper, sent, conversation, stream);
+    tracker = armed.tracker;
+    step('build');
+    await conversation.ask({ type: 'build', mappings: armed.layout, state: armed.state }, buildMs, 'built');
+
+    step('rounds');
+    const { precopy } = armed;
+    const rounds = await sendRounds(precopy, stream, options);
+
+    step('settle');
+    const settled = await settle(stopper, precopy, conversation, stream, armed.state);
+    const closing = await closeRounds(precopy, options, rounds.length);
+
+    step('freeze');
+    const { clock, prepared, running, lastRound } = await handOver(
+      stopper,
+      precopy,
+      conversation,
+      stream,
+      files,
+      settled,
+      step,
+    );
+    const totals = [...rounds, ...closing];
+    const sum = (value: (round: RoundResult) => number) =>
+      totals.reduce((all, round) => all + value(round), 0);
+    return {
+      event: 'result',
+      outcome: 'moved',
+      sourcePid: pid,
+      targetPid: running.pid,
+      innerPid: settled.process.pid,
+      rounds: totals.length + 1,
+      bytes: {
+        memory: sum(({ sent: { pages } }) => pages * 4096) + lastRound.pages * 4096,
+        wire: sum(({ sent: { wireBytes } }) => wireBytes) + lastRound.wireBytes,
+        zero: sum(({ sent: { zeroPages, skippedPages } }) => (zeroPages + skippedPages) * 4096),
+        lastRound: lastRound.pages * 4096,
+      },
+      totalMs: performance.now() - startedMs,
+      frozenMs: clock.totalMs,
+      phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
+      tracker: tracker.name,
+      notes: running.notes,
+      log: running.log,
+    };
+  } catch (error) {
+    tellAbort(conversation, error);
+    throw asMigrationError(error, 'internal', { pid });
+  } finally {
+    tracker?.close();
+  }
+}
+
+async function preflight(
+  conversation: Conversation,
+  inspection: Inspection,
+  files: NeededFile[],
+  { stdio, compareContents }: MigrationOptions,
+): Promise<void> {
+  const offered = { check: false, migration: newMigrationId(), stdio, compareContents };
+  const blockers = await offer(conversation, inspection, files, offered);
+  if (blockers.length > 0) throw MigrationError.refused(blockers);
+}
+
+/** The first, short stop: the tracker is made in the program, and its whole state is read once. */
+function arm(
+  stopper: Stopper,
+  sent: InstanceType<typeof native.SentPages>,
+  conversation: Conversation,
+  stream: PageStream,
+) {
+  const { process } = stopper;
+  let tracker: Tracker | undefined;
+  try {
+    let state: State;
+    {
+      using frozen = stopper.freeze();
+      frozen.carry(stopper.mappings());
+      tracker = UserfaultTracker.open(frozen, sent, scanThreads);
+      state = stopper.capture(frozen, []);
+    }
+    const precopy = new PreCopy(process, conversation, stream, tracker, sent);
+    return { tracker, precopy, state, layout: precopy.begin(null) };
+  } catch (error) {
+    tracker?.close();
+    throw error;
+  }
+}
+
+async function sendRounds(
+  precopy: PreCopy,
+  stream: PageStream,
+  options: MigrationOptions,
+): Promise<RoundResult[]> {
+  const rounds: RoundResult[] = [];
+  const history: RoundMeasure[] = [];
+  for (;;) {
+    const round = await precopy.round();
+    const before = rounds.at(-1);
+    rounds.push(round);
+    history.push({
+      bytes: round.bytes,
+      durationMs: round.durationMs,
+      dirtiedOverMs: before ? round.collectedAtMs - before.collectedAtMs : null,
+    });
+    tellRound(options, rounds.length - 1, round, history, false);
+    if (rounds.length === 1) stream.measured((round.sent.wireBytes / Math.max(round.durationMs, 1)) * 1000);
+    const decision = decide(history, assumedFixedMs, options);
+    if (decision.next === 'freeze') return rounds;
+    if (decision.next === 'cancel') {
+      throw new MigrationError(
+        'downtime-exceeded',
+        'the rounds do not get shorter, and --on-stall says cancel',
+      );
+    }
+    await pause(decision.waitMs, options.signal);
+  }
+}
+
+/** Short rounds one behind the other, right before the freeze: only what is written during them is left. */
+async function closeRounds(
+  precopy: PreCopy,
+  options: MigrationOptions,
+  first: number,
+): Promise<RoundResult[]> {
+  const rounds: RoundResult[] = [];
+  collectGarbage();
+  while (!closingIsOver(rounds.map(({ bytes }) => bytes))) {
+    const round = await precopy.round();
+    rounds.push(round);
+    tellRound(options, first + rounds.length - 1, round, [], true);
+    if (options.signal?.aborted) throw new MigrationError('interrupted', 'the migration was interrupted');
+  }
+  return rounds;
+}
+
+/** A rehearsal of the last stop: it warms everything up, and the target settles all that will not change any more. */
+async function settle(
+  stopper: Stopper,
+  precopy: PreCopy,
+  conversation: Conversation,
+  stream: PageStream,
+  before: State,
+): Promise<State> {
+  let state: State;
+  {
+    using frozen = stopper.freeze();
+    state = stopper.capture(frozen, stopper.mappings());
+  }
+  await precopy.round();
+  const changes = difference(before, state);
+  await conversation.ask({ type: 'settle', frames: stream.frames, state: changes }, buildMs, 'settled');
+  return state;
+}
+
+/** The freeze. What is in it could not be done before and cannot wait. */
+async function handOver(
+  stopper: Stopper,
+  precopy: PreCopy,
+  conversation: Conversation,
+  stream: PageStream,
+  files: NeededFile[],
+  settled: State,
+  step: (name: StepEvent['step']) => void,
+) {
+  const clock = new PhaseClock();
+  const frozen = stopper.freeze();
+  let decided = false;
+  try {
+    clock.mark('freeze');
+    const final = precopy.beginFinal();
+    const mappings = stopper.mappings();
+    const state = stopper.capture(frozen, mappings);
+    assertSameProgram(settled, state, stopper.process.pid);
+    clock.mark('capture');
+    const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
+    clock.mark('send');
+    conversation.say({
+      type: 'finish',
+      frames: stream.frames,
+      dropped: dropped.map(pairOf),
+      state: difference(settled, state),
+      changedFiles: await changedSince(files, state),
+    });
+    const prepared = await conversation.expect(finishMs, 'prepared');
+    clock.mark('restore');
+
+    step('commit');
+    frozen.holdAll();
+    hold(stopper.process.pid);
+    clock.mark('record');
+    decided = true;
+    const running = await commit(conversation, frozen);
+    clock.mark('switch');
+    endSource(frozen);
+    return { clock, prepared, running, lastRound };
+  } catch (error) {
+    if (!decided) frozen[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** From here on the source stays held unless the target says clearly that it does not run. */
+async function commit(
+  conversation: Conversation,
+  frozen: FrozenProcess,
+): Promise<Extract<FromTarget, { type: 'running' }>> {
+  const { pid } = frozen.process;
+  try {
+    return await conversation.ask({ type: 'commit' }, commitMs, 'running');
+  } catch (error) {
+    const failure = asMigrationError(error);
+    if (failure.code === 'target-failed') {
+      unhold(pid);
+      frozen[Symbol.dispose]();
+      throw failure;
+    }
+    frozen.abandon();
+    const what = `the target did not confirm the hand-over of process ${pid}: ${failure.message}`;
+    throw new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause: error });
+  }
+}
+
+function assertSameProgram(before: State, now: State, pid: number): void {
+  if (
+    before.memory.executable === now.memory.executable &&
+    before.memory.fields.startStack === now.memory.fields.startStack
+  ) {
+    return;
+  }
+  throw new MigrationError(
+    'process-exec',
+    `process ${pid} became ${now.memory.executable} during the rounds`,
+    { pid },
+  );
+}
+
+function tellRound(
+  { onEvent }: MigrationOptions,
+  number: number,
+  round: RoundResult,
+  history: readonly RoundMeasure[],
+  closing: boolean,
+): void {
+  const { sent, durationMs } = round;
+  const last = history.at(-1);
+  onEvent({
+    event: 'round',
+    round: number,
+    closing,
+    pages: sent.pages,
+    zeroPages: sent.zeroPages + sent.skippedPages,
+    wireBytes: sent.wireBytes,
+    durationMs,
+    rateBytesPerSecond: ((sent.pages * 4096) / Math.max(durationMs, 0.001)) * 1000,
+    dirtyBytesPerSecond: last?.dirtiedOverMs ? (last.bytes / last.dirtiedOverMs) * 1000 : null,
+    predictedDowntimeMs: last ? predictedDowntimeMs(history, assumedFixedMs) : durationMs + assumedFixedMs,
+  });
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, signal ? { signal } : {});
+  } catch (cause) {
+    throw new MigrationError('interrupted', 'the migration was interrupted', {}, { cause });
+  }
+}
+
+function tellAbort(conversation: Conversation, error: unknown): void {
+  if (asMigrationError(error).code === 'in-doubt') return;
+  try {
+    conversation.say({ type: 'abort', reason: asMigrationError(error).message.slice(0, 4096) });
+  } catch {
+    // The link is gone; the target notices that by itself.
+  }
+}
+
+function prefixed(prefix: string, phases: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(phases).map(([name, ms]) => [prefix + name, ms]));
+}

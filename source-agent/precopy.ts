@@ -1,0 +1,177 @@
+/** Memory ahead of the process: the layout followed, the pages sent in rounds. */
+import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
+import { MigrationError } from '../shared/errors.js';
+import { changeOf } from '../shared/layout.js';
+import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
+import type { Mapping } from '../shared/state/memory.js';
+import { refusal } from './capture/memory.js';
+import type { Conversation } from './conversation.js';
+import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
+import type { PageStream } from './page-stream.js';
+import type { SourceProcess } from './source-process.js';
+import type { FinalCollected, Tracker } from './tracker/index.js';
+
+const answerMs = 30000;
+/** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
+const roundMs = 24 * 3600 * 1000;
+
+export interface RoundResult {
+  sent: SendResult;
+  /** Bytes of pages that had to be looked at: sent, marked as zero, or skipped. */
+  bytes: number;
+  durationMs: number;
+  /** When the pages were collected, performance.now(). */
+  collectedAtMs: number;
+}
+
+export class PreCopy {
+  #maps = '';
+  #layout: Mapping[] = [];
+  /** Mappings found to be others than they seemed: the target makes them anew. */
+  #replaced: AddressRange[] = [];
+  /** Pages that could not be read when they were due. */
+  #missing: AddressRange[] = [];
+  #number = 0;
+
+  constructor(
+    private readonly process: SourceProcess,
+    private readonly conversation: Conversation,
+    private readonly stream: PageStream,
+    private readonly tracker: Tracker,
+    private readonly sent: NativeSentPages,
+  ) {}
+
+  get layout(): Mapping[] {
+    return this.#layout;
+  }
+
+  /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
+  begin(stub: AddressRange | null): Mapping[] {
+    this.#maps = this.process.mapsText();
+    this.#layout = this.#look(stub);
+    this.tracker.watch(this.#tracked());
+    return this.#layout;
+  }
+
+  /** One round while the program runs. */
+  async round(): Promise<RoundResult> {
+    await this.#followLayout();
+    const collectedAtMs = performance.now();
+    const { runs, replaced } = await this.tracker.collect();
+    this.#replaced.push(...replaced);
+    const sent = await this.#send(runs, false);
+    await this.conversation.ask(
+      { type: 'round', number: this.#number, frames: this.stream.frames },
+      roundMs,
+      'landed',
+    );
+    this.#number += 1;
+    return { sent, bytes: bytesOf(sent), durationMs: performance.now() - collectedAtMs, collectedAtMs };
+  }
+
+  async #send(runs: BigUint64Array, frozen: boolean): Promise<SendResult> {
+    const result = await this.stream.send(runs, frozen);
+    this.#missing = mergeRanges([...this.#missing, ...unflatten(result.missing)]);
+    return result;
+  }
+
+  async #followLayout(): Promise<void> {
+    const maps = this.process.mapsText();
+    if (maps === this.#maps && this.#replaced.length === 0) return;
+    this.#maps = maps;
+    await this.#announce(this.#look(null));
+    this.tracker.watch(this.#tracked());
+  }
+
+  #tracked(): TrackedMapping[] {
+    return trackedMappings(this.#layout);
+  }
+
+  /** The layout now. Throws MigrationError for a mapping that cannot be carried. */
+  #look(stub: AddressRange | null): Mapping[] {
+    const mappings = this.process.mappingsWithFlags();
+    const blockers = mappings
+      .filter(({ start, end }) => !stub || end <= stub.start || start >= stub.end)
+      .flatMap((mapping) => refusal(this.process, mapping));
+    if (blockers.length > 0) throw MigrationError.refused(blockers);
+    return layoutOf(mappings, stub);
+  }
+
+  /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
+  async #announce(layout: Mapping[]): Promise<void> {
+    const fresh = mergeRanges(this.#replaced);
+    const { kept } = changeOf(this.#layout, layout, fresh);
+    this.sent.forget(flatten(subtract(this.#layout, mergeRanges(kept))));
+    this.#layout = layout;
+    this.#replaced = [];
+    const message = { type: 'layout', mappings: layout, fresh: fresh.map(pairOf) } as const;
+    await this.conversation.ask(message, answerMs, 'applied');
+  }
+
+  /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
+  beginFinal(): FinalScan {
+    const maps = this.process.mapsText();
+    const changed = maps !== this.#maps;
+    const layout = changed ? this.#look(null) : this.#layout;
+    if (changed) this.tracker.watch(trackedMappings(layout));
+    this.#maps = maps;
+    return { changed, layout, collected: this.tracker.collectFinal() };
+  }
+
+  /** Sends what the last scan found. Returns what the target must drop. */
+  async finish(
+    final: FinalScan,
+    onScanned: () => void,
+  ): Promise<{ sent: SendResult; dropped: AddressRange[] }> {
+    let collected = await final.collected;
+    if (collected.replaced.length > 0 || this.#replaced.length > 0) {
+      this.#replaced.push(...collected.replaced);
+      this.tracker.watch(trackedMappings(final.layout));
+      collected = await this.tracker.collectFinal();
+    }
+    onScanned();
+    const announce = final.changed || this.#replaced.length > 0;
+    if (announce) await this.#announce(final.layout);
+    const sent = await this.#send(withMissing(collected.runs, this.#stillThere()), true);
+    // What was unmapped or made anew is gone with its mapping.
+    return {
+      sent,
+      dropped: announce ? unflatten(this.sent.select(collected.dropped)) : unflatten(collected.dropped),
+    };
+  }
+
+  /** Pages that could not be read in their round and have content: as runs. */
+  #stillThere(): BigUint64Array {
+    if (this.#missing.length === 0) return new BigUint64Array(0);
+    const { pages } = native.scanPages(this.process.pagemap, flatten(this.#missing), ScanMode.content);
+    const anonymous = this.#tracked().filter((mapping) => mapping.anonymous);
+    for (let i = 0; i < pages.length; i += 3) {
+      pages[i + 2] = anonymous.some(({ start, end }) => pages[i]! >= start && pages[i + 1]! <= end)
+        ? RunFlag.anonymous
+        : 0n;
+    }
+    return pages;
+  }
+}
+
+export interface FinalScan {
+  changed: boolean;
+  layout: Mapping[];
+  collected: Promise<FinalCollected>;
+}
+
+export function pairOf({ start, end }: AddressRange): [bigint, bigint] {
+  return [start, end];
+}
+
+function withMissing(runs: BigUint64Array, missing: BigUint64Array): BigUint64Array {
+  if (missing.length === 0) return runs;
+  const all = new BigUint64Array(runs.length + missing.length);
+  all.set(runs);
+  all.set(missing, runs.length);
+  return all;
+}
+
+function bytesOf({ pages, zeroPages, skippedPages }: SendResult): number {
+  return (pages + zeroPages + skippedPages) * 4096;
+}

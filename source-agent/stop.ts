@@ -1,0 +1,53 @@
+/** Stopping the process and reading its whole state: the same steps when tracking begins, in rehearsal and at last. */
+import { MigrationError } from '../shared/errors.js';
+import { type Mapping, parseMaps } from '../shared/proc/mappings.js';
+import type { State } from '../shared/state/index.js';
+import { captureAll } from './capture/index.js';
+import { FrozenProcess } from './frozen-process.js';
+import { findInjectionPoint, type InjectionPoint, isValid } from './injection-point.js';
+import { openDescriptors } from './inspection.js';
+import type { PipeCensus } from './pipe-census.js';
+import type { SourceProcess } from './source-process.js';
+import { observeSleepers, WaitClock } from './waits.js';
+
+export class Stopper {
+  readonly #waits = new WaitClock();
+  #point: InjectionPoint | undefined;
+
+  constructor(
+    readonly process: SourceProcess,
+    readonly pipes: PipeCensus,
+  ) {}
+
+  /** Everything that can be read before the threads are stopped is read here. */
+  freeze(): FrozenProcess {
+    const { pid } = this.process;
+    if (!this.#point || !isValid(pid, this.#point)) this.#point = this.#find();
+    const { threads } = this.process.look();
+    const cpus = new Map(threads.map(({ tid, stat }) => [tid, stat.processor]));
+    const observations = observeSleepers(pid, [...cpus.keys()], (tid) => cpus.get(tid)!);
+    return new FrozenProcess(this.process, this.#point, this.#waits, observations);
+  }
+
+  #find(): InjectionPoint {
+    const { pid } = this.process;
+    const point = findInjectionPoint(pid, this.process.mappings());
+    if (!point) throw new MigrationError('no-injection-point', `process ${pid} maps no usable code`, { pid });
+    return point;
+  }
+
+  /** The state of all kinds. Installs the stub if it is not there yet. */
+  capture(frozen: FrozenProcess, mappings: readonly Mapping[]): State {
+    if (!frozen.stubRange) frozen.carry(mappings);
+    return captureAll({
+      frozen,
+      view: this.process.look(frozen.tids),
+      descriptors: openDescriptors(this.process.pid),
+      pipes: this.pipes,
+    });
+  }
+
+  mappings(): Mapping[] {
+    return parseMaps(this.process.mapsText());
+  }
+}

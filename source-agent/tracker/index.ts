@@ -1,0 +1,28 @@
+/** Finding the pages that were written since the last look, whatever the kernel offers for it. */
+import type { Ranges } from '../../native/index.js';
+import type { AddressRange } from '../../shared/ranges.js';
+import type { TrackedMapping } from '../layout.js';
+
+export interface Collected {
+  /** Pages to send, as [start, end, RunFlag] triples. */
+  runs: BigUint64Array;
+  /** Mappings that are not the ones that were tracked: all of them must be sent again into fresh memory. */
+  replaced: AddressRange[];
+}
+
+export interface FinalCollected extends Collected {
+  /** Pages that were sent and are gone: dropped, or the file's again. */
+  dropped: Ranges;
+}
+
+export interface Tracker {
+  readonly name: string;
+  /** Takes these mappings under watch, from now on; those already watched are left alone. Runs while the program runs. */
+  watch(mappings: readonly TrackedMapping[]): void;
+  /** What was written since the last time (at first: everything), watched again from this moment. */
+  collect(): Promise<Collected>;
+  /** The same for a stopped program, once, with what is gone. */
+  collectFinal(): Promise<FinalCollected>;
+  /** Ends the tracking. May take long for large memory: do it when the freeze is over. */
+  close(): void;
+}

@@ -1,0 +1,208 @@
+/**
+ * Tracking by userfaultfd in asynchronous write-protect mode, read with PAGEMAP_SCAN: Linux 6.7,
+ * Documentation/admin-guide/mm/{userfaultfd,pagemap}.rst. Only userfaultfd(2) itself runs in the program; everything
+ * else is done on a copy of its descriptor. When the copy closes, or we die, tracking ends and the program runs on.
+ */
+import { closeSync } from 'node:fs';
+import {
+  type NativeSentPages,
+  native,
+  PageCategory,
+  type Ranges,
+  RunFlag,
+  ScanMode,
+  UserfaultFeature,
+  UserfaultMode,
+} from '../../native/index.js';
+import { isKernelError, MigrationError } from '../../shared/errors.js';
+import { CallBatch } from '../../shared/injection/batch.js';
+import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import {
+  type AddressRange,
+  flatten,
+  formatRange,
+  mergeRanges,
+  subtract,
+  unflatten,
+} from '../../shared/ranges.js';
+import type { FrozenProcess } from '../frozen-process.js';
+import type { TrackedMapping } from '../layout.js';
+import type { SourceProcess } from '../source-process.js';
+import type { Collected, FinalCollected, Tracker } from './index.js';
+
+const closeOnExec = 0o2000000;
+const nonBlocking = 0o4000;
+const userModeOnly = 1;
+const features =
+  UserfaultFeature.pagefaultFlagWp |
+  UserfaultFeature.wpHugetlbfsShmem |
+  UserfaultFeature.wpUnpopulated |
+  UserfaultFeature.wpAsync;
+
+export class UserfaultTracker implements Tracker {
+  readonly name = 'userfault';
+  #watched: TrackedMapping[] = [];
+  #closed = false;
+
+  private constructor(
+    readonly process: SourceProcess,
+    readonly userfault: number,
+    readonly sent: NativeSentPages,
+    readonly threads: number,
+  ) {}
+
+  /** Makes the userfaultfd in the stopped program. Throws MigrationError 'tracker-unavailable'. */
+  static open(frozen: FrozenProcess, sent: NativeSentPages, threads: number): UserfaultTracker {
+    const userfault = createIn(frozen);
+    try {
+      native.userfaultApi(userfault, features);
+    } catch (cause) {
+      closeSync(userfault);
+      const what = 'userfaultfd has no asynchronous write protection here';
+      throw new MigrationError('tracker-unavailable', what, { pid: frozen.process.pid }, { cause });
+    }
+    return new UserfaultTracker(frozen.process, userfault, sent, threads);
+  }
+
+  watch(mappings: readonly TrackedMapping[]): void {
+    const kept = this.#watched.flatMap((old) => intersectionsOf(old, mappings));
+    const fresh = mappings.flatMap((mapping) =>
+      subtract([mapping], kept).map((range) => ({ ...range, anonymous: mapping.anonymous })),
+    );
+    for (const range of fresh) if (this.#register(range)) kept.push(range);
+    this.#watched = kept.sort((a, b) => (a.start < b.start ? -1 : 1));
+  }
+
+  /** False where the mapping went away before it could be watched: the next look at the mappings tells. */
+  #register({ start, end }: AddressRange): boolean {
+    try {
+      native.userfaultRegister(this.userfault, start, end, UserfaultMode.writeProtect);
+      return true;
+    } catch (error) {
+      if (isKernelError(error, 'ENOENT', 'ENOMEM', 'EINVAL')) return false;
+      const object = `mapping ${formatRange({ start, end })}`;
+      const subject = { pid: this.process.pid, object };
+      if (isKernelError(error, 'EBUSY')) {
+        const what = `${object} is watched by another userfaultfd`;
+        throw new MigrationError('tracker-taken', what, subject, { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  async collect(): Promise<Collected> {
+    const [anonymous, file] = await this.#scan(ScanMode.collect, ScanMode.collectOwn);
+    return {
+      runs: runsOf(anonymous.pages, file.pages),
+      replaced: this.#forget(anonymous.untracked, file.untracked),
+    };
+  }
+
+  async collectFinal(): Promise<FinalCollected> {
+    const [anonymous, file] = await this.#scan(ScanMode.final, ScanMode.finalOwn);
+    const present = triplesWhere(anonymous.pages, (category) => category !== 0n);
+    const gone = flatten(triplesWhere(anonymous.pages, (category) => category === 0n));
+    const dropped = [...unflatten(this.sent.select(gone)), ...this.#revertedToFile()];
+    return {
+      runs: runsOf(triples(present), file.pages),
+      replaced: this.#forget(anonymous.untracked, file.untracked),
+      dropped: flatten(mergeRanges(dropped)),
+    };
+  }
+
+  // Pages of private file mappings that were copied on write, sent, and dropped since: the kernel does not report
+  // them, because the mark of the protection stays in their place.
+  #revertedToFile(): AddressRange[] {
+    const sent = unflatten(this.sent.select(flatten(this.#watched.filter(({ anonymous }) => !anonymous))));
+    if (sent.length === 0) return [];
+    const { pages } = native.scanPages(this.process.pagemap, flatten(sent), ScanMode.content);
+    return subtract(sent, mergeRanges(triplesWhere(pages, () => true)));
+  }
+
+  #scan(anonymousMode: ScanMode, fileMode: ScanMode) {
+    const of = (anonymous: boolean) =>
+      flatten(this.#watched.filter((mapping) => mapping.anonymous === anonymous));
+    const scan = (spans: Ranges, mode: ScanMode) =>
+      native.scanPagesAsync(this.process.pagemap, spans, mode, this.threads);
+    return Promise.all([scan(of(true), anonymousMode), scan(of(false), fileMode)]);
+  }
+
+  /** Mappings that the scan found to be others than those we watch. */
+  #forget(...untracked: Ranges[]): AddressRange[] {
+    const replaced = mergeRanges(untracked.flatMap(unflatten));
+    if (replaced.length > 0) {
+      this.#watched = this.#watched.flatMap((mapping) =>
+        subtract([mapping], replaced).map((range) => ({ ...range, anonymous: mapping.anonymous })),
+      );
+    }
+    return replaced;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.userfault);
+  }
+}
+
+function createIn(frozen: FrozenProcess): number {
+  let failure = 0;
+  // A program without CAP_SYS_PTRACE may only ask for faults of user mode; writes by the kernel are tracked all the same.
+  for (const flags of [closeOnExec | nonBlocking, closeOnExec | nonBlocking | userModeOnly]) {
+    const batch = new CallBatch();
+    const call = batch.add('userfaultfd', syscalls.userfaultfd, flags);
+    frozen.run(batch, call);
+    const result = Number(batch.raw(call));
+    if (result >= 0) {
+      const copy = native.pidfdGetfd(frozen.process.pidfd, result);
+      frozen.run(nothing()); // the stub closes the program's own descriptor before it does anything else
+      return copy;
+    }
+    failure = -result;
+  }
+  const what = `userfaultfd(2) failed in the program with errno ${failure}`;
+  throw new MigrationError('tracker-unavailable', what, { pid: frozen.process.pid });
+}
+
+function nothing(): CallBatch {
+  const batch = new CallBatch();
+  batch.add('brk', syscalls.brk, 0);
+  return batch;
+}
+
+function intersectionsOf(old: TrackedMapping, mappings: readonly TrackedMapping[]): TrackedMapping[] {
+  return mappings
+    .filter((now) => now.anonymous === old.anonymous && now.start < old.end && old.start < now.end)
+    .map((now) => ({
+      start: now.start > old.start ? now.start : old.start,
+      end: now.end < old.end ? now.end : old.end,
+      anonymous: old.anonymous,
+    }));
+}
+
+function triplesWhere(pages: BigUint64Array, wanted: (category: bigint) => boolean): AddressRange[] {
+  const ranges: AddressRange[] = [];
+  for (let i = 0; i < pages.length; i += 3) {
+    if (wanted(pages[i + 2]!)) ranges.push({ start: pages[i]!, end: pages[i + 1]! });
+  }
+  return ranges;
+}
+
+function triples(ranges: readonly AddressRange[]): BigUint64Array {
+  return BigUint64Array.from(ranges.flatMap(({ start, end }) => [start, end, PageCategory.present]));
+}
+
+/** Scan results as runs for the sender: in address order within each kind of memory. */
+function runsOf(anonymous: BigUint64Array, file: BigUint64Array): BigUint64Array {
+  const runs = new BigUint64Array(anonymous.length + file.length);
+  for (let i = 0; i < anonymous.length; i += 3) {
+    runs[i] = anonymous[i]!;
+    runs[i + 1] = anonymous[i + 1]!;
+    runs[i + 2] = RunFlag.anonymous;
+  }
+  for (let i = 0; i < file.length; i += 3) {
+    runs[anonymous.length + i] = file[i]!;
+    runs[anonymous.length + i + 1] = file[i + 1]!;
+  }
+  return runs;
+}
