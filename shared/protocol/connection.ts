@@ -47,10 +47,9 @@ export async function connect<In, Out extends WireValue>(
     // TLS protects the bytes already; a mask of zeros costs nothing.
     generateMask: (mask) => mask.fill(0),
     maxPayload: options.maxMessageBytes ?? maxMessageBytes,
-    handshakeTimeout: timeoutMs,
     createConnection: () => tls,
   });
-  const { control, keys } = await opened(webSocket, peer, () => ({
+  const { control, keys } = await opened(webSocket, peer, timeoutMs, () => ({
     control: new ControlChannel<In, Out>(webSocket, tls, { ...options, peer }),
     keys: sessionKeys(tls),
   }));
@@ -81,9 +80,7 @@ function authenticate(address: Address, secret: Secret, timeoutMs: number): Prom
       checkServerIdentity: () => new Error('a certificate was shown in place of the secret'),
       pskCallback: () => ({ psk: secret.key, identity: secret.identity }),
     });
-    const timer = setTimeout(() => {
-      tls.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }));
-    }, timeoutMs);
+    const timer = setTimeout(() => tls.destroy(timedOut()), timeoutMs);
     const fail = (error: Error) => {
       clearTimeout(timer);
       tls.destroy();
@@ -114,10 +111,9 @@ function openPageChannel(
   const webSocket = new WebSocket(url, {
     ...noDeflate,
     headers: { authorization: `Bearer ${keys.token(channel).toString('hex')}` },
-    handshakeTimeout: timeoutMs,
     createConnection: () => socket,
   });
-  return opened(webSocket, peer, () => ({
+  return opened(webSocket, peer, timeoutMs, () => ({
     descriptor: takeDescriptor(socket, peer),
     key: keys.key(channel),
     channel,
@@ -128,8 +124,14 @@ function openPageChannel(
  * What `take` makes of the WebSocket when it opens. `take` runs before the event loop turns, so that nothing that
  * follows the handshake is missed.
  */
-function opened<T>(webSocket: WebSocket, peer: string, take: () => T): Promise<T> {
-  return new Promise((resolve, reject) => {
+function opened<T>(webSocket: WebSocket, peer: string, timeoutMs: number, take: () => T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const result = new Promise<T>((resolve, reject) => {
+    // Not ws's handshakeTimeout, which does not watch sockets that were made for it.
+    timer = setTimeout(() => {
+      reject(explain(timedOut(), peer));
+      webSocket.terminate();
+    }, timeoutMs);
     webSocket.on('error', (error) => reject(explain(error, peer)));
     webSocket.once('close', () => reject(explain(new Error('closed'), peer)));
     webSocket.once('unexpected-response', (request, response) => {
@@ -156,6 +158,11 @@ function opened<T>(webSocket: WebSocket, peer: string, take: () => T): Promise<T
       }
     });
   });
+  return result.finally(() => clearTimeout(timer));
+}
+
+function timedOut(): Error {
+  return Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' });
 }
 
 /** A failed connection in the terms of the person who asked for it. */
@@ -189,7 +196,6 @@ function explanation(code: string, message: string): [ErrorCode, string] {
       break;
   }
   if (/^E[A-Z]+$/.test(code)) return ['target-unreachable', `cannot be reached (${code})`];
-  if (message.startsWith('Opening handshake has timed out')) return ['target-unreachable', 'does not answer'];
   if (message === 'closed')
     return ['target-unreachable', 'closed the connection before the handshake was over'];
   return ['authentication-failed', `did not authenticate (${printable(code || message)})`];

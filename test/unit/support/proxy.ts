@@ -2,7 +2,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Address } from '../../../shared/protocol/address.js';
 
-export interface Proxy {
+export interface Middleman {
   address: Address;
   /** What each connection's caller has sent, in the order in which they came. */
   said: Buffer[];
@@ -13,7 +13,7 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-export async function proxyTo(target: Address): Promise<Proxy> {
+export async function proxyTo(target: Address): Promise<Middleman> {
   const said: Buffer[] = [];
   const sockets: Socket[] = [];
   let silent = false;
