@@ -61,6 +61,8 @@ export async function listen<In, Out extends WireValue>(
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    // A caller may offer several versions; without this, ws would pick its first.
+    handleProtocols: () => protocolName,
     maxPayload: options.maxMessageBytes ?? maxMessageBytes,
   });
 
@@ -168,6 +170,7 @@ function bind(server: Server, { host, port }: Address): Promise<Address> {
 }
 
 function refuse(socket: Duplex, status: string, header = ''): void {
+  socket.on('error', () => {});
   socket.end(`HTTP/1.1 ${status}\r\n${header}Connection: close\r\nContent-Length: 0\r\n\r\n`, () =>
     socket.destroy(),
   );

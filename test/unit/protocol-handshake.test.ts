@@ -121,6 +121,9 @@ test('another version is named on both sides', async () => {
   assert.is(status, 426);
   assert.is(headers['godwit-protocol'], 'godwit.1');
   assert.match(listener.log[0]!, /speaks godwit\.2, this side godwit\.1/);
+  const both = await rawControl(listener.address, listener.secret, ['godwit.2', 'godwit.1']);
+  assert.is((both as WebSocket).protocol, 'godwit.1');
+  await (await listener.nextSession()).control.close();
   await stillServes(listener);
   await listener.close();
 

@@ -23,7 +23,7 @@ export function rawTls(address: Address, secret: Secret): Promise<TLSSocket> {
 export async function rawControl(
   address: Address,
   secret: Secret,
-  protocol: string,
+  protocol: string | string[],
   path = '/control',
 ): Promise<WebSocket | { status: number; headers: Record<string, unknown> }> {
   const tls = await rawTls(address, secret);
