@@ -1,7 +1,39 @@
+// userfaultfd(2): agreeing on features and registering ranges, on a descriptor of the other process's memory.
+#include <linux/userfaultfd.h>
 #include <napi.h>
+#include <sys/ioctl.h>
+
+#include "arguments.h"
+#include "error.h"
 
 namespace godwit {
 
-void InitUserfault(Napi::Env env, Napi::Object exports) {}
+static Napi::Value UserfaultApi(const Napi::CallbackInfo& info) {
+  uffdio_api api{.api = UFFD_API, .features = Address(info[1]), .ioctls = 0};
+  FailIf(ioctl(Int(info[0]), UFFDIO_API, &api) < 0, "ioctl(UFFDIO_API)");
+  return BigUint(info.Env(), api.features);
+}
+
+static Napi::Value UserfaultRegister(const Napi::CallbackInfo& info) {
+  const uint64_t start = Address(info[1]);
+  uffdio_register registration{};
+  registration.range = {.start = start, .len = Address(info[2]) - start};
+  registration.mode = Int64(info[3]);
+  FailIf(ioctl(Int(info[0]), UFFDIO_REGISTER, &registration) < 0, "ioctl(UFFDIO_REGISTER)");
+  return info.Env().Undefined();
+}
+
+static Napi::Value UserfaultUnregister(const Napi::CallbackInfo& info) {
+  const uint64_t start = Address(info[1]);
+  uffdio_range range{.start = start, .len = Address(info[2]) - start};
+  FailIf(ioctl(Int(info[0]), UFFDIO_UNREGISTER, &range) < 0, "ioctl(UFFDIO_UNREGISTER)");
+  return info.Env().Undefined();
+}
+
+void InitUserfault(Napi::Env env, Napi::Object exports) {
+  Export<UserfaultApi>(exports, "userfaultApi");
+  Export<UserfaultRegister>(exports, "userfaultRegister");
+  Export<UserfaultUnregister>(exports, "userfaultUnregister");
+}
 
 }  // namespace godwit
