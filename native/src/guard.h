@@ -18,4 +18,16 @@ auto Guard(Napi::Env env, Body body) {
   }
 }
 
+// The same for functions that answer with a promise: it is rejected.
+template <class Body>
+Napi::Value GuardPromise(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const KernelFailure& failure) {
+    auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Reject(ToJavaScript(env, failure).Value());
+    return deferred.Promise();
+  }
+}
+
 }  // namespace godwit

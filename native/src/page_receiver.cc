@@ -155,7 +155,7 @@ Napi::Value PageReceiver::CloseUserfault(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value PageReceiver::LandPayload(const Napi::CallbackInfo& info) {
-  return Guard(info.Env(), [&]() -> Napi::Value {
+  return GuardPromise(info.Env(), [&]() -> Napi::Value {
     auto bytes = info[0].As<Napi::Uint8Array>();
     std::lock_guard lock(mutex_);
     if (ended_) throw *ended_;

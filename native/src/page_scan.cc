@@ -90,12 +90,16 @@ class Scanner {
       // Pages before the untracked mapping have been protected already and would be lost for good: the kernel
       // has written them out, it only does not say how many. Regions are cleared after use, so they show.
       const int filled = count < 0 ? CountFilled() : count;
+      const uint64_t last = filled > 0 ? regions_[filled - 1].end : range.start;
       for (int i = 0; i < filled; i++) {
         Append(found, regions_[i]);
         regions_[i] = {};
       }
       if (count < 0) return range.start;
-      range.start = arguments.walk_end;
+      // The kernel gathers 512 regions at a time and leaves walk_end where the last but one of these batches ended
+      // (fs/proc/task_mmu.c, do_pagemap_scan): only a full answer means that there is more, behind its last region.
+      if (static_cast<size_t>(count) < regions_.size()) return range.end;
+      range.start = std::max(arguments.walk_end, last);
     }
     return range.end;
   }

@@ -123,7 +123,7 @@ static GatherRequest ReadRequest(const Napi::Value& value) {
 }
 
 Napi::Value PageSender::Send(const Napi::CallbackInfo& info) {
-  return Guard(info.Env(), [&] {
+  return GuardPromise(info.Env(), [&] {
     // std::function wants to copy what it holds, and a request holds a descriptor.
     auto request = std::make_shared<GatherRequest>(ReadRequest(info[0]));
     return Enqueue(info.Env(), [this, request] { return SendPages(std::move(*request)); });
@@ -131,14 +131,14 @@ Napi::Value PageSender::Send(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value PageSender::Gather(const Napi::CallbackInfo& info) {
-  return Guard(info.Env(), [&] {
+  return GuardPromise(info.Env(), [&] {
     auto request = std::make_shared<GatherRequest>(ReadRequest(info[0]));
     return Enqueue(info.Env(), [this, request] { return GatherPages(std::move(*request)); });
   });
 }
 
 Napi::Value PageSender::SendCompressed(const Napi::CallbackInfo& info) {
-  return Guard(info.Env(), [&] {
+  return GuardPromise(info.Env(), [&] {
     auto bytes = info[0].As<Napi::Uint8Array>();
     if (bytes.ByteLength() <= sizeof(uint32_t) || bytes.ByteLength() > kMaxFrameBodyBytes) {
       Fail(EMSGSIZE, "page channel", 0, "a compressed payload must fit into one frame");

@@ -120,7 +120,7 @@ void InitPagemap(Napi::Env env, Napi::Object exports) {
   exports.Set("scanPagesAsync", Napi::Function::New(
                                     env,
                                     [mailbox](const Napi::CallbackInfo& info) {
-                                      return Guard(info.Env(), [&] { return ScanPagesAsync(info, mailbox); });
+                                      return GuardPromise(info.Env(), [&] { return ScanPagesAsync(info, mailbox); });
                                     },
                                     "scanPagesAsync"));
 }

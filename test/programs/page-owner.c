@@ -79,6 +79,7 @@ static int target(char **arguments) {
     execv(arguments[0], arguments);
     _exit(127);
   }
+  close(fd);  // when the child closes its own, the registration ends
   int status;
   check(waitpid(child, &status, 0) == child, "waitpid");
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
