@@ -72,9 +72,11 @@ export interface NativeCarrier {
 // ---------------------------------------------------------------- pages (src/pagemap.cc, userfault.cc)
 
 export const ScanMode = {
-  /** Written and present or swapped pages; they are write-protected again in the same step. */
+  /** Written and present or swapped pages (categories present, swapped, zero); they are write-protected again in the
+   *  same step. Holes are left alone. */
   collect: 0,
-  /** The same without protecting again: the last, frozen scan. Also returns dropped pages (category 0). */
+  /** The same without protecting again: the last, frozen scan (categories present, swapped). Also returns dropped
+   *  pages and holes that were never protected (category 0). */
   final: 1,
   /** Pages with content of their own (anonymous or copied on write; neither file-backed nor the zero page). */
   content: 2,
@@ -99,7 +101,8 @@ export const PageCategory = {
 export interface ScanResult {
   /** Stride 3: [start, end, categories]. Adjacent equal ranges are merged. */
   pages: BigUint64Array;
-  /** Ranges whose mapping is not registered with the tracker any more (the kernel answered EPERM). */
+  /** Ranges whose mapping is not registered with the tracker any more (the kernel answered EPERM): the rest of the
+   *  span where that was found. Spans are sorted, disjoint, one for each mapping. */
   untracked: Ranges;
 }
 
@@ -159,14 +162,16 @@ export interface SendResult {
 export interface NativePageSender {
   /** Reads, encrypts and sends on the sender's own thread; calls queue up in order. */
   send(request: SendRequest): Promise<SendResult>;
-  /** The same up to the point of sending: plain payloads for compression (see shared/page-frames.ts). */
+  /** The same up to the point of sending: plain payloads for compression (see shared/page-frames.ts), marked as sent.
+   *  They are all in memory at once: ask for a few megabytes at a time. `frames` counts them, `wireBytes` is 0. */
   gather(request: SendRequest): Promise<{ payloads: Buffer[]; result: SendResult }>;
-  /** Encrypts and sends one payload made by gather, compressed by the caller. */
+  /** Encrypts and sends one payload made by gather, compressed by the caller: the whole body of the frame. */
   sendCompressed(payload: Uint8Array): Promise<{ wireBytes: number; busyMs: number }>;
   /** Bytes a second on the wire; 0 for no limit. */
   setBandwidth(bytesPerSecond: number): void;
   /** Frames sent so far on this channel. */
   readonly frames: number;
+  /** Says goodbye when idle, else cuts the connection. What is queued rejects with ECANCELED. */
   close(): void;
 }
 
@@ -180,14 +185,15 @@ export interface ReceiveProgress {
 }
 
 export interface NativePageReceiver {
-  /** Where pages may land; a frame that names anything else ends the channel with an error. */
+  /** Where pages may land; a frame that names anything else ends the channel with an error. Set it before the sender
+   *  is told that it may send there. */
   setAllowed(ranges: Ranges): void;
-  /** Memory of the skeleton: a descriptor of /proc/PID/mem and a userfaultfd registered for missing pages (or -1).
-   *  The receiver owns duplicates. Landing waits until this was called. */
+  /** Memory of the skeleton: a descriptor of /proc/PID/mem and a userfaultfd registered for missing pages (or -1),
+   *  with UserfaultFeature.sigbus: else a write into a hole would wait for ever. The receiver owns duplicates. Landing waits until this was called. */
   setTarget(memory: number, userfault: number): void;
   /** Closes the receiver's userfaultfd; pages land through /proc/PID/mem from here on. */
   closeUserfault(): void;
-  /** Lands one payload that the caller has uncompressed (see onCompressed). */
+  /** Lands the payload of the compressed frame that waits (see onCompressed); nothing behind it is read before. */
   land(payload: Uint8Array): Promise<void>;
   /** Resolves when that many frames have landed in all; rejects when the channel ends before. */
   waitFor(frames: number): Promise<ReceiveProgress>;
@@ -333,7 +339,8 @@ interface Addon {
     channel: number;
     /** Called on the main thread with each compressed payload; the caller uncompresses it and calls land. */
     onCompressed: (payload: Buffer) => void;
-    /** Called once when the channel ends; null for an orderly end. */
+    /** Called once when the channel ends; null for an orderly end. EPROTO: what came is no page frame; EBADMSG: not
+     *  sealed with this key; ECONNRESET: no goodbye. Not called after close(). */
     onEnd: (error: Error | null) => void;
   }) => NativePageReceiver;
 

@@ -12,8 +12,9 @@
  *
  *   run      u64 address, u32 pages, u32 RunKind
  *
- * The body of a `compressed` frame is u32 length of the plain body, then an LZ4 block of it. The sequence starts at
- * 0 and counts each frame of the channel; a frame out of sequence ends the channel.
+ * The body of a `compressed` frame is u32 length of the plain body, then an LZ4 block of it; its header says 0 runs:
+ * the table ends where table and content fill the plain body. The sequence starts at 0 and counts each frame of the
+ * channel; a frame out of sequence ends the channel. The client ends it with a close message.
  */
 
 export const frameVersion = 1;

@@ -10,8 +10,9 @@
 
 namespace godwit {
 
-// The header of one WebSocket message as a client writes it: binary, final, masked with a key of zeros. Nothing
-// but godwit's own server reads these, so the mask (it protects shared caches) may leave the bytes as they are.
+// The header of one WebSocket message as a client writes it: binary, final, masked with a key of zeros.
+// Nothing but godwit's own server reads these, so the mask (it protects shared caches) may leave the bytes as
+// they are.
 class MessageHeader {
  public:
   explicit MessageHeader(uint64_t payloadBytes);
@@ -40,8 +41,8 @@ class ChannelSocket {
     bool Masked() const { return (mask[0] | mask[1] | mask[2] | mask[3]) != 0; }
     void Unmask(std::span<uint8_t> part, size_t offset) const;
   };
-  // The header of the next binary message; nothing when the peer closes the channel in order. Throws EPROTO for
-  // whatever else a WebSocket might carry.
+  // The header of the next binary message; nothing when the peer closes the channel in order. Throws EPROTO
+  // for whatever else a WebSocket might carry.
   std::optional<Message> ReceiveHeader();
 
   // Says goodbye as a client and ends the connection after what has been sent.

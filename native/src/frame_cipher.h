@@ -16,13 +16,14 @@ class FrameCipher {
   enum class Direction { kSeal, kOpen };
   static constexpr size_t kKeyBytes = 16;
 
-  // One cipher serves one channel in one direction: the nonce is the channel's number and the frame's sequence,
-  // so no pair of key and nonce is ever used twice.
+  // One cipher serves one channel in one direction: the nonce is the channel's number and the frame's
+  // sequence, so no pair of key and nonce is ever used twice.
   FrameCipher(std::span<const uint8_t> key, uint32_t channel, Direction direction);
 
   // Encrypts the parts of a body in place, in order; the header is authenticated with them.
   void Seal(const FrameHeader& header, std::initializer_list<std::span<uint8_t>> parts, uint8_t* tag);
-  // Decrypts a body in place. Throws EBADMSG when it is not what the other side sealed: then the bytes are noise.
+  // Decrypts a body in place. Throws EBADMSG when it is not what the other side sealed: then the bytes are
+  // noise.
   void Open(const FrameHeader& header, std::span<uint8_t> body, const uint8_t* tag);
 
  private:

@@ -1,5 +1,5 @@
-// Reading and writing a few bytes of another process: process_vm_readv(2), process_vm_writev(2). Bulk pages go
-// through page_gatherer.cc and page_landing.cc.
+// Reading and writing a few bytes of another process: process_vm_readv(2), process_vm_writev(2). Bulk pages
+// go through page_gatherer.cc and page_landing.cc.
 #include <napi.h>
 #include <sys/uio.h>
 

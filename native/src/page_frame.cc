@@ -13,7 +13,8 @@ void CheckHeader(const FrameHeader& header, uint64_t messageBytes, uint64_t sequ
   if (header.version != kFrameVersion) FailProtocol("unknown frame version");
   if (header.reserved != 0 || header.reserved2 != 0) FailProtocol("reserved header fields are not zero");
   if (header.bodyBytes > kMaxFrameBodyBytes) FailProtocol("frame body too large");
-  if (sizeof(header) + header.bodyBytes + kFrameTagBytes != messageBytes) FailProtocol("frame length differs");
+  const uint64_t frameBytes = sizeof(header) + header.bodyBytes + kFrameTagBytes;
+  if (frameBytes != messageBytes) FailProtocol("frame length differs");
   if (header.sequence != sequence) FailProtocol("frame out of sequence");
   switch (header.kind) {
     case FrameKind::kPlain:
@@ -29,8 +30,8 @@ void CheckHeader(const FrameHeader& header, uint64_t messageBytes, uint64_t sequ
 }
 
 static bool Contains(const std::vector<Range>& allowed, Range range) {
-  const auto after = std::upper_bound(allowed.begin(), allowed.end(), range.start,
-                                      [](uint64_t address, const Range& other) { return address < other.start; });
+  const auto before = [](uint64_t address, const Range& other) { return address < other.start; };
+  const auto after = std::upper_bound(allowed.begin(), allowed.end(), range.start, before);
   return after != allowed.begin() && range.end <= std::prev(after)->end;
 }
 

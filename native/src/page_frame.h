@@ -45,8 +45,8 @@ struct FrameBody {
   const uint8_t* content;
 };
 
-// Checks what a peer sent. A `runs` of 0 finds the end of the table where table and content fill the body; there
-// is at most one such place, because both only grow. `allowed` is sorted and merged. Throws EPROTO.
+// Checks what a peer sent. A `runs` of 0 finds the end of the table where table and content fill the body;
+// there is at most one such place, because both only grow. `allowed` is sorted and merged. Throws EPROTO.
 FrameBody ParseBody(std::span<const uint8_t> body, uint32_t runs, const std::vector<Range>& allowed);
 
 // Throws EPROTO unless the header of a message of `messageBytes` is one that may come next.

@@ -75,7 +75,8 @@ size_t PageGatherer::Read(uint8_t* into) {
     for (size_t i = next; i < planned_.size(); i++) {
       auto* address = reinterpret_cast<uint8_t*>(planned_[i].address);
       iovec* last = vectors > 0 ? &remote[vectors - 1] : nullptr;
-      if (last && static_cast<uint8_t*>(last->iov_base) + last->iov_len == address) last->iov_len += kPageBytes;
+      const bool joins = last && static_cast<uint8_t*>(last->iov_base) + last->iov_len == address;
+      if (joins) last->iov_len += kPageBytes;
       else remote[vectors++] = {address, kPageBytes};
     }
     uint8_t* const at = into + read_.size() * kPageBytes;
@@ -83,7 +84,8 @@ size_t PageGatherer::Read(uint8_t* into) {
     ssize_t got = process_vm_readv(request_.pid, &local, 1, remote, vectors, 0);
     FailIf(got < 0 && errno != EFAULT, "process_vm_readv", request_.pid);
     if (got < static_cast<ssize_t>(kPageBytes)) {
-      // No read permission, or not mapped: the memory file tells the two apart. The rest of a run is likely alike.
+      // No read permission, or not mapped: the memory file tells the two apart. The rest of a run is likely
+      // alike.
       got = pread(request_.memory.Get(), at, remote[0].iov_len, planned_[next].address);
     }
     const size_t pages = got > 0 ? got / kPageBytes : 0;

@@ -36,8 +36,8 @@ void PageLanding::Land(const FrameBody& body) {
   }
 }
 
-// The part at the start of `range` of which no page was filled by us through the userfaultfd; not more than is
-// worth looking up again when it turns out not to be registered.
+// The part at the start of `range` of which no page was filled by us through the userfaultfd; not more than
+// is worth looking up again when it turns out not to be registered.
 Range PageLanding::Missing(Range range) const {
   constexpr uint64_t kMost = 512 * kPageBytes;
   const uint64_t limit = std::min(range.end, range.start + kMost);
@@ -73,8 +73,8 @@ void PageLanding::LandZero(Range range) {
   }
 }
 
-// UFFDIO_COPY and UFFDIO_ZEROPAGE stop at the first page that is there already (EEXIST) and where the mapping ends
-// or is not registered (ENOENT); EAGAIN says that part of it was done. Answers the bytes done.
+// UFFDIO_COPY and UFFDIO_ZEROPAGE stop at the first page that is there already (EEXIST) and where the mapping
+// ends or is not registered (ENOENT); EAGAIN says that part of it was done. Answers the bytes done.
 static uint64_t Filled(int64_t filled, const char* call) {
   if (filled > 0) return filled;
   // EINVAL: a registered mapping that takes no such pages (UFFDIO_ZEROPAGE on huge ones).
@@ -95,7 +95,8 @@ uint64_t PageLanding::Copy(Range range, const uint8_t* content) {
 }
 
 uint64_t PageLanding::ZeroFill(Range range) {
-  uffdio_zeropage fill{.range = {.start = range.start, .len = range.end - range.start}, .mode = 0, .zeropage = 0};
+  const uffdio_range where{.start = range.start, .len = range.end - range.start};
+  uffdio_zeropage fill{.range = where, .mode = 0, .zeropage = 0};
   ioctl(userfault_.Get(), UFFDIO_ZEROPAGE, &fill);
   const uint64_t done = Filled(fill.zeropage, "ioctl(UFFDIO_ZEROPAGE)");
   landed_.Add({range.start, range.start + done});

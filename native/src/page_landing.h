@@ -1,4 +1,5 @@
-// Puts pages into the memory of the skeleton, in place: userfaultfd(2) where nothing is yet, /proc/PID/mem elsewhere.
+// Puts pages into the memory of the skeleton, in place: userfaultfd(2) where nothing is yet, /proc/PID/mem
+// elsewhere.
 #pragma once
 #include <cstdint>
 
@@ -10,8 +11,8 @@ namespace godwit {
 
 class PageLanding {
  public:
-  // Takes duplicates. `userfault` is registered for missing pages with UFFD_FEATURE_SIGBUS, so that a write into a
-  // hole through the memory file fails instead of waiting; -1 for none.
+  // Takes duplicates. `userfault` is registered for missing pages with UFFD_FEATURE_SIGBUS, so that a write
+  // into a hole through the memory file fails instead of waiting; -1 for none.
   void SetTarget(int memory, int userfault);
   void CloseUserfault() { userfault_.Reset(); }
 

@@ -1,7 +1,8 @@
-// PageReceiver of native/index.ts: one thread that receives frames, checks them as hostile, and lands their pages.
+// PageReceiver of native/index.ts: one thread that receives frames, checks them as hostile, and lands their
+// pages.
 #include <napi.h>
 
-#include <atomic>
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -159,7 +160,7 @@ Napi::Value PageReceiver::LandPayload(const Napi::CallbackInfo& info) {
     auto bytes = info[0].As<Napi::Uint8Array>();
     std::lock_guard lock(mutex_);
     if (ended_) throw *ended_;
-    if (!awaitsPayload_ || payload_) Fail(EINVAL, "page channel", 0, "no compressed frame waits to be landed");
+    if (!awaitsPayload_ || payload_) Fail(EINVAL, "page channel", 0, "no compressed frame waits");
     auto deferred = Napi::Promise::Deferred::New(info.Env());
     payload_ = Payload{{bytes.Data(), bytes.Data() + bytes.ByteLength()}, deferred};
     changed_.notify_all();
@@ -239,7 +240,8 @@ void PageReceiver::LandBody(std::span<const uint8_t> bytes, uint32_t runs, uint6
   CountFrame(body, wireBytes);
 }
 
-// Nothing is read on before the payload has landed: frames that follow may hold newer content of the same pages.
+// Nothing is read on before the payload has landed: frames that follow may hold newer content of the same
+// pages.
 void PageReceiver::LandCompressed(std::span<const uint8_t> body, uint64_t wireBytes) {
   std::unique_lock lock(mutex_);
   awaitsPayload_ = true;

@@ -29,7 +29,8 @@ struct ScanArguments {
 };
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
 constexpr uint64_t kWriteProtectMatching = 1, kCheckWriteProtectAsync = 2;  // PM_SCAN_*
-constexpr uint64_t kWritten = 2, kFile = 4, kPresent = 8, kSwapped = 16, kZero = 32, kGuard = 256;  // PAGE_IS_*
+// PAGE_IS_*
+constexpr uint64_t kWritten = 2, kFile = 4, kPresent = 8, kSwapped = 16, kZero = 32, kGuard = 256;
 
 // What to look for, in the words of the ioctl.
 struct Filter {
@@ -40,18 +41,19 @@ struct Filter {
   uint64_t result;
 };
 
-// Guard pages (MADV_GUARD_INSTALL) look like swapped ones and cannot be read. Kernels that have them before they
-// have the category (6.13, 6.14) answer EINVAL to it; so do those that have neither.
+// Guard pages (MADV_GUARD_INSTALL) look like swapped ones and cannot be read. Kernels that have them before
+// they have the category (6.13, 6.14) answer EINVAL to it; so do those that have neither.
 std::atomic<uint64_t> guardCategory{kGuard};
 
-// Only PRESENT and SWAPPED are asked for where they suffice: FILE or PFNZERO make the kernel look each page up,
-// which takes three to four times as long.
+// FILE makes the kernel look each page up, which takes three times as long (1.7 against 0.55 ms for 1 GB); it
+// is asked for only where it decides. PFNZERO is free beside PRESENT.
 Filter FilterOf(ScanMode mode) {
   const uint64_t guard = guardCategory;
   const uint64_t backed = kPresent | kSwapped;
   switch (mode) {
     case ScanMode::kCollect:
-      return {kWriteProtectMatching | kCheckWriteProtectAsync, guard, kWritten | guard, backed, backed};
+      return {kWriteProtectMatching | kCheckWriteProtectAsync, guard, kWritten | guard, backed,
+              backed | kZero};
     case ScanMode::kFinal:
       // WRITTEN alone takes a short cut in the kernel (fs/proc/task_mmu.c, pagemap_scan_pmd_entry).
       return {kCheckWriteProtectAsync, 0, kWritten, 0, kWritten};
@@ -96,8 +98,9 @@ class Scanner {
         regions_[i] = {};
       }
       if (count < 0) return range.start;
-      // The kernel gathers 512 regions at a time and leaves walk_end where the last but one of these batches ended
-      // (fs/proc/task_mmu.c, do_pagemap_scan): only a full answer means that there is more, behind its last region.
+      // The kernel gathers 512 regions at a time and leaves walk_end where the last but one of these batches
+      // ended (fs/proc/task_mmu.c, do_pagemap_scan): only a full answer means that there is more, behind its
+      // last region.
       if (static_cast<size_t>(count) < regions_.size()) return range.end;
       range.start = std::max(arguments.walk_end, last);
     }
@@ -186,8 +189,8 @@ ScanResult ScanPages(int pagemap, const std::vector<Range>& spans, ScanMode mode
   try {
     return Scan(pagemap, spans, mode);
   } catch (const KernelFailure& failure) {
-    // The first call with a category the kernel does not know fails before it has changed anything. A final scan
-    // changes nothing at all.
+    // The first call with a category the kernel does not know fails before it has changed anything. A final
+    // scan changes nothing at all.
     if (failure.error != EINVAL || guardCategory.exchange(0) == 0) throw;
     return Scan(pagemap, spans, mode);
   }

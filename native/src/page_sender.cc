@@ -80,8 +80,8 @@ class PageSender : public Napi::ObjectWrap<PageSender> {
   Outcome GatherPages(GatherRequest request);
   Outcome SendPayload(std::span<uint8_t> payload);
   // Seals and sends one frame. Returns the time spent waiting for the bandwidth limit.
-  Clock::duration SendFrame(FrameKind kind, uint32_t runs, std::span<uint8_t> table, std::span<uint8_t> content,
-                            uint64_t& wireBytes);
+  Clock::duration SendFrame(FrameKind kind, uint32_t runs, std::span<uint8_t> table,
+                            std::span<uint8_t> content, uint64_t& wireBytes);
 
   std::shared_ptr<Mailbox> mailbox_;
   std::optional<ChannelSocket> socket_;
@@ -216,7 +216,8 @@ PageSender::Outcome PageSender::SendPages(GatherRequest request) {
   GatherResult& result = gatherer.Result();
   while (gatherer.Fill(frame_)) {
     for (const PageRun& run : frame_.Runs()) sent->Add(run.Span());
-    waited += SendFrame(FrameKind::kPlain, frame_.Runs().size(), frame_.Table(), frame_.Content(), result.wireBytes);
+    waited += SendFrame(FrameKind::kPlain, frame_.Runs().size(), frame_.Table(), frame_.Content(),
+                        result.wireBytes);
     result.frames++;
   }
   result.busyMs = Milliseconds(Clock::now() - start - waited).count();

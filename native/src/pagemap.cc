@@ -63,8 +63,8 @@ struct ScanJob {
   }
 };
 
-// Cuts the spans into pieces of about equal size. How much memory is in them is not known, so there are several
-// for each thread; a reservation of terabytes must not become too many.
+// Cuts the spans into pieces of about equal size. How much memory is in them is not known, so there are
+// several for each thread; a reservation of terabytes must not become too many.
 static std::vector<std::vector<Range>> Cut(const std::vector<Range>& spans, int threads) {
   constexpr uint64_t kSmallest = 16 << 20, kLargest = 128 << 20, kMostPieces = 2048;
   uint64_t total = 0;
@@ -117,12 +117,10 @@ static Napi::Value ScanPagesAsync(const Napi::CallbackInfo& info, const std::sha
 void InitPagemap(Napi::Env env, Napi::Object exports) {
   Export<ScanPagesHere>(exports, "scanPages");
   auto mailbox = std::make_shared<Mailbox>(env, "godwit scan");
-  exports.Set("scanPagesAsync", Napi::Function::New(
-                                    env,
-                                    [mailbox](const Napi::CallbackInfo& info) {
-                                      return GuardPromise(info.Env(), [&] { return ScanPagesAsync(info, mailbox); });
-                                    },
-                                    "scanPagesAsync"));
+  const auto scan = [mailbox](const Napi::CallbackInfo& info) {
+    return GuardPromise(info.Env(), [&] { return ScanPagesAsync(info, mailbox); });
+  };
+  exports.Set("scanPagesAsync", Napi::Function::New(env, scan, "scanPagesAsync"));
 }
 
 }  // namespace godwit

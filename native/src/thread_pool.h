@@ -1,4 +1,5 @@
-// Threads of the addon for short work: made when first needed, then kept, so that they are warm in the freeze.
+// Threads of the addon for short work: made when first needed, then kept, so that they are warm in the
+// freeze.
 #pragma once
 #include <condition_variable>
 #include <deque>

@@ -1,4 +1,5 @@
-// Memory that is there: allocated once, page aligned, touched up front, so that the freeze takes no page fault.
+// Memory that is there: allocated once, page aligned, touched up front, so that the freeze takes no page
+// fault.
 #pragma once
 #include <cstdint>
 #include <cstdlib>

@@ -36,6 +36,17 @@ test('collect finds what was written once, and protects it again', async ({ owne
   assert.equal(collect().pages, span(address + 3n * page, address + 4n * page, present));
 });
 
+test('collect tells the zero page', async ({ owner }) => {
+  const bytes = 16n * page;
+  const address = await owner.map(bytes);
+  await owner.fill(address, bytes);
+  await owner.command('track', address, bytes);
+  await owner.command('drop', address + 4n * page, 2n * page);
+  native.readMemory(owner.pid, address + 5n * page, 4096); // the zero page, where a dropped one was
+  const found = native.scanPages(owner.pagemap, span(address, address + bytes), ScanMode.collect).pages;
+  assert.equal(found, span(address + 5n * page, address + 6n * page, present | PageCategory.zero));
+});
+
 test('final sees writes without taking them, and dropped pages as category 0', async ({ owner }) => {
   const bytes = 64n * page;
   const address = await owner.map(bytes);
