@@ -6,6 +6,7 @@ import { ProgramRun, programNames } from '../support/programs.js';
 /** Options each program is run with; each is run with --sabotage too. */
 const runs: Record<string, string[][]> = {
   memory: [[]],
+  syscalls: [['--seconds', '1', '--slack', '5']],
   threads: [[]],
 };
 
