@@ -7,7 +7,9 @@ import { ProgramRun, programNames } from '../support/programs.js';
 const runs: Record<string, string[][]> = {
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
+  six: [[], ['--no-epoll']],
   threads: [[]],
+  writer: [['--mb', '32', '--rate', '50', '--window', '8']],
 };
 
 const test = suite('programs');
@@ -32,5 +34,28 @@ for (const [name, variants] of Object.entries(runs)) {
     });
   }
 }
+
+test('six reports its counters again and again', async () => {
+  using run = await ProgramRun.start('six');
+  const rounds = (lines: string[]) =>
+    lines.map((line) => Number(/^COUNTER \w+ rounds=(\d+) errors=0$/.exec(line)![1]));
+  const first = rounds(await run.ask());
+  const second = rounds(await run.ask());
+  assert.is(first.length, 6);
+  assert.ok(first.every((count, index) => count <= second[index]!));
+  assert.ok((await run.check()).passed);
+});
+
+test('writer sees a gap in which it was stopped', async () => {
+  using run = await ProgramRun.start('writer', { options: ['--mb', '16', '--rate', '20', '--window', '4'] });
+  process.kill(run.pid, 'SIGSTOP');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  process.kill(run.pid, 'SIGCONT');
+  const lines = await run.ask();
+  const gaps = lines.filter((line) => line.startsWith('GAP ')).map((line) => Number(line.split(' ')[1]));
+  assert.ok(Math.max(...gaps) >= 90e6, `longest gap ${Math.max(...gaps)} ns`);
+  assert.ok(lines.some((line) => /^WRITTEN pages=\d+ gaps=\d+ iterations=\d+$/.test(line)));
+  assert.ok((await run.check()).passed);
+});
 
 test.run();

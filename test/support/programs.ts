@@ -45,7 +45,7 @@ export function compileProgram(name: string): string {
   mkdirSync(folder, { recursive: true });
   // Test files run at the same time: each compiles apart and the last rename wins.
   const unfinished = `${executable}.${process.pid}`;
-  execFileSync('cc', [...flags, '-o', unfinished, join(sources, `${name}.c`)], { stdio: 'inherit' });
+  execFileSync('cc', [...flags, '-o', unfinished, join(sources, `${name}.c`), '-lm'], { stdio: 'inherit' });
   renameSync(unfinished, executable);
   return executable;
 }
