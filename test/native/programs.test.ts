@@ -7,6 +7,7 @@ import { ProgramRun, programNames } from '../support/programs.js';
 const runs: Record<string, string[][]> = {
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
+  'memory-churn': [[], ['--uid', '65534']],
   six: [[], ['--no-epoll']],
   threads: [[]],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],

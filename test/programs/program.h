@@ -3,8 +3,9 @@
 //
 //   PROGRAM STATUS-FILE [options] [--sabotage]
 //
-// Lines in STATUS-FILE: READY; later PASS, or one "FAIL: what, expected E, got G" for each finding. The check starts
-// when STATUS-FILE.check exists; STATUS-FILE.ask asks long-lived programs for a report and is removed by them.
+// Lines in STATUS-FILE: READY; FACT lines for a person; later PASS, or one "FAIL: what, expected E, got G" for each
+// finding. The check starts when STATUS-FILE.check exists; STATUS-FILE.ask asks long-lived programs for a report and
+// is removed by them.
 // --sabotage breaks one invariant just before the check, so that a test can see the check fail.
 // Exit code: 0 PASS, 1 FAIL, 2 set-up failed or time limit (10 minutes) reached.
 //
