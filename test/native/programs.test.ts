@@ -8,6 +8,8 @@ const runs: Record<string, string[][]> = {
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
   'memory-churn': [[], ['--uid', '65534']],
+  pipes: [[], ['--packets']],
+  signals: [[]],
   six: [[], ['--no-epoll']],
   threads: [[]],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],
