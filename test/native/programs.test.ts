@@ -7,6 +7,14 @@ import { ProgramRun, programNames } from '../support/programs.js';
 const runs: Record<string, string[][]> = {
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
+  credentials: [
+    [],
+    ['--uid', '65534'],
+    ['--ids'],
+    ['--no-new-privs', '--dumpable', '0'],
+    ['--uid', '1000', '--dumpable', '1'],
+  ],
+  files: [[]],
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   signals: [[]],
