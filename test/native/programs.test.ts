@@ -5,6 +5,7 @@ import { ProgramRun, programNames } from '../support/programs.js';
 
 /** Options each program is run with; each is run with --sabotage too. */
 const runs: Record<string, string[][]> = {
+  clocks: [[]],
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
   credentials: [
@@ -17,11 +18,20 @@ const runs: Record<string, string[][]> = {
   files: [[]],
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
+  process: [[], ['--title']],
+  registers: [[]],
   signals: [[]],
   six: [[], ['--no-epoll']],
   threads: [[]],
+  uts: [[], ['--unshare']],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],
 };
+
+async function judge(name: string, options: string[]) {
+  using run = await ProgramRun.start(name, { options });
+  const verdict = await run.check();
+  return { ...verdict, code: await run.exitCode() };
+}
 
 const test = suite('programs');
 
@@ -32,19 +42,31 @@ test('every program has a run', () => {
 for (const [name, variants] of Object.entries(runs)) {
   for (const options of variants) {
     const title = [name, ...options].join(' ');
-    test(`${title} passes undisturbed`, async () => {
-      using run = await ProgramRun.start(name, { options });
-      assert.equal(await run.check(), { passed: true, failures: [] });
-      assert.is(await run.exitCode(), 0);
-    });
-    test(`${title} fails when disturbed`, async () => {
-      using run = await ProgramRun.start(name, { options: [...options, '--sabotage'] });
-      const verdict = await run.check();
-      assert.not(verdict.passed, 'the check cannot fail');
-      assert.is(await run.exitCode(), 1);
+    test(`${title} passes undisturbed and fails when disturbed`, async () => {
+      const [undisturbed, disturbed] = await Promise.all([
+        judge(name, options),
+        judge(name, [...options, '--sabotage']),
+      ]);
+      assert.equal(undisturbed, { passed: true, failures: [], code: 0 });
+      assert.not(disturbed.passed, 'the check cannot fail');
+      assert.is(disturbed.code, 1);
     });
   }
 }
+
+test('every program passes in a pid namespace with its own /proc', async () => {
+  const through = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  const verdicts = await Promise.all(
+    Object.entries(runs).map(async ([name, [options]]) => {
+      using run = await ProgramRun.start(name, { options: options!, through });
+      return { name, ...(await run.check()) };
+    }),
+  );
+  assert.equal(
+    verdicts.filter((verdict) => !verdict.passed),
+    [],
+  );
+});
 
 test('six reports its counters again and again', async () => {
   using run = await ProgramRun.start('six');

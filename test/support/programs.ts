@@ -159,13 +159,16 @@ export class ProgramRun implements Disposable {
     writeFileSync(`${this.statusFile}.check`, '');
     const failed = /^FAIL: /;
     await this.line(/^PASS$|^FAIL: /, { timeoutMs });
-    // More findings may follow the first.
-    let lines = this.lines();
-    while (!lines.includes('PASS') && !this.hasEnded()) {
-      await sleep(300);
-      const before = lines.length;
-      lines = this.lines();
-      if (lines.length === before) break;
+    // More findings may follow the first: until it ends or, where its end cannot be seen, has been quiet for a while.
+    for (
+      let known = 0, quiet = 0;
+      quiet < 25 && !this.hasEnded() && !this.lines().includes('PASS');
+      quiet++
+    ) {
+      const count = this.lines().length;
+      if (count > known) quiet = 0;
+      known = count;
+      await sleep(20);
     }
     const failures = this.lines().filter((line) => failed.test(line));
     return { passed: failures.length === 0, failures };
