@@ -21,7 +21,7 @@ const runs: Record<string, string[][]> = {
   process: [[], ['--title']],
   registers: [[]],
   signals: [[]],
-  six: [[], ['--no-epoll']],
+  six: [[], ['--no-epoll'], ['--tolerate-eintr']],
   threads: [[]],
   uts: [[], ['--unshare']],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],
