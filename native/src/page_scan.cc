@@ -57,6 +57,12 @@ Filter FilterOf(ScanMode mode) {
     case ScanMode::kFinal:
       // WRITTEN alone takes a short cut in the kernel (fs/proc/task_mmu.c, pagemap_scan_pmd_entry).
       return {kCheckWriteProtectAsync, 0, kWritten, 0, kWritten};
+    case ScanMode::kCollectOwn:
+    case ScanMode::kFinalOwn: {
+      const uint64_t protect = mode == ScanMode::kCollectOwn ? kWriteProtectMatching : 0;
+      const uint64_t foreign = kFile | guard;
+      return {protect | kCheckWriteProtectAsync, foreign, kWritten | foreign, backed, backed};
+    }
     default:
       return {0, kFile | kZero | guard, kFile | kZero | guard, backed, backed};
   }

@@ -1,6 +1,7 @@
 #include "signal_frame.h"
 
 #include <sys/syscall.h>
+#include <algorithm>
 #include <cstring>
 
 #include "tracee.h"
@@ -55,7 +56,8 @@ std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
     uint32_t state_bytes, padding[7];
   } reserved{0x46505853, bytes + 4, features, bytes, {}};
   static_assert(sizeof reserved == 48);
-  memcpy(&state[464], &reserved, sizeof reserved);
+  const auto* bytes_of = reinterpret_cast<const uint8_t*>(&reserved);
+  std::copy_n(bytes_of, sizeof reserved, state.begin() + 464);
   const uint32_t magic2 = 0x46505845;
   state.insert(state.end(), reinterpret_cast<const uint8_t*>(&magic2), reinterpret_cast<const uint8_t*>(&magic2) + 4);
   return state;
