@@ -37,8 +37,9 @@ export interface ThreadImage {
 
 // ---------------------------------------------------------------- remote system calls (src/injection.cc)
 
-/** Bytes that a carrier stub takes. */
+/** Bytes that a stub takes: its code, then the table from 4096 on, then arguments from stubScratch on. */
 export const carrierBytes = 0x20000n;
+export const stubScratch = 0x10000n;
 
 /** Calls as a flat table of 8 words: number, six arguments, result. Results are negative errnos like the kernel's. */
 export type CallTable = BigInt64Array;
@@ -308,6 +309,11 @@ interface Addon {
   /** One single-stepped call from a gadget, for tasks of ours without a stub. */
   stepCall(tid: number, gadget: bigint, call: CallTable): void;
 
+  /** Makes a stopped task of ours (traced with PTRACE_O_TRACESYSGOOD) enter a waiting call from a syscall instruction and
+   *  interrupts it there: its kernel then holds the restart block of that call. The result is what rax says: -516, or
+   *  that of a call that had nothing to wait for. */
+  armWait(tid: number, gadget: bigint, call: CallTable): void;
+
   // memory.cc
   readMemory(pid: number, address: bigint, bytes: number): Buffer;
   /** process_vm_writev; throws EFAULT on a partial write. */
@@ -350,6 +356,8 @@ interface Addon {
   pidfdGetfd(pidfd: number, fd: number): number;
   /** kcmp(2): 0 the same object, 1 and 2 less and greater, 3 different without an order. `type`: KCMP_FILE 0, VM 1, FILES 2, FS 3, SIGHAND 4, IO 5, SYSVSEM 6. */
   kcmp(pid1: number, pid2: number, type: number, a: number, b: number): number;
+  /** pipe2(2): [read end, write end], close-on-exec. */
+  pipe(): [number, number];
   /** Unix stream sockets, close-on-exec. */
   socketPair(): [number, number];
   /** One message of one byte with 0 to 16 descriptors; EINVAL for more. */

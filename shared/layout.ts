@@ -65,17 +65,27 @@ function isMovable({ kind }: Mapping): boolean {
   return kind !== 'special';
 }
 
+/** Mappings of a file, private or shared. */
+export function isOfFile({ kind }: Mapping): boolean {
+  return kind === 'file' || kind === 'shared';
+}
+
+/** Memory whose pages may travel: what the program alone can change. */
+export function isPrivate({ kind }: Mapping): boolean {
+  return kind === 'anonymous' || kind === 'file';
+}
+
 function isSameObject(a: Mapping, b: Mapping): boolean {
   return (
     a.kind === b.kind &&
     a.name === b.name &&
     a.growsDown === b.growsDown &&
     a.noReserve === b.noReserve &&
-    (a.kind !== 'file' || a.offset - a.start === b.offset - b.start)
+    (!isOfFile(a) || a.offset - a.start === b.offset - b.start)
   );
 }
 
 function pieceOf(mapping: Mapping, piece: AddressRange): Mapping {
-  const offset = mapping.kind === 'file' ? mapping.offset + (piece.start - mapping.start) : 0n;
+  const offset = isOfFile(mapping) ? mapping.offset + (piece.start - mapping.start) : 0n;
   return { ...mapping, ...piece, offset };
 }

@@ -5,6 +5,7 @@
  */
 import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
 import { isKernelError, MigrationError } from '../shared/errors.js';
+import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
 import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
@@ -235,21 +236,4 @@ function stopAll(process: SourceProcess): number[] {
     }
     throw error;
   }
-}
-
-const lowestStub = 0x100000000n;
-const highestStub = 0x7f0000000000n;
-
-/** A free range far from where mmap places things: between the program's heap and its libraries. */
-export function freeRange(mappings: readonly AddressRange[], bytes: bigint): bigint {
-  let best: AddressRange | undefined;
-  let from = lowestStub;
-  for (const mapping of [...mappings, { start: highestStub, end: highestStub }]) {
-    const end = mapping.start < highestStub ? mapping.start : highestStub;
-    if (end - from > (best ? best.end - best.start : 0n)) best = { start: from, end };
-    if (mapping.end > from) from = mapping.end;
-  }
-  if (!best || best.end - best.start < bytes * 3n) throw new Error('the address space has no free range');
-  const middle = (best.start + best.end) / 2n;
-  return middle - (middle % 4096n);
 }

@@ -1,6 +1,8 @@
 /** The mappings of the program as the target must lay them out, and which of them a tracker can watch. Pure. */
+
+import { isPrivate } from '../shared/layout.js';
 import type { Mapping as ProcMapping } from '../shared/proc/mappings.js';
-import { type AddressRange, overlaps, pageBytes } from '../shared/ranges.js';
+import { type AddressRange, overlaps } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { stateOfMappings } from './capture/memory.js';
 
@@ -16,11 +18,6 @@ export function layoutOf(mappings: readonly ProcMapping[], stub: AddressRange | 
 
 export function trackedMappings(layout: readonly Mapping[]): TrackedMapping[] {
   return layout
-    .filter(({ kind }) => kind !== 'special')
+    .filter(isPrivate)
     .map(({ start, end, kind }) => ({ start, end, anonymous: kind === 'anonymous' }));
-}
-
-/** Bytes that the mappings take, present or not. */
-export function pagesOf(ranges: readonly AddressRange[]): bigint {
-  return ranges.reduce((pages, { start, end }) => pages + (end - start) / pageBytes, 0n);
 }

@@ -71,7 +71,7 @@ export function neededFiles({ process, mappings, descriptors }: Inspection): Nee
   add(readlinkSync(`/proc/${process.pid}/exe`), false);
   add(readlinkSync(`/proc/${process.pid}/cwd`), true);
   add(readlinkSync(`/proc/${process.pid}/root`), true);
-  for (const mapping of mappings) if (kindOf(mapping) === 'file') add(mapping.path, false);
+  for (const mapping of mappings) if (['file', 'shared'].includes(kindOf(mapping))) add(mapping.path, false);
   for (const descriptor of descriptors) {
     const type = typeOf(descriptor);
     if (type === 'file' || type === 'directory') add(descriptor.path, type === 'directory');

@@ -26,6 +26,14 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   return pair;
 }
 
+Napi::Value Pipe(const Napi::CallbackInfo& info) {
+  int ends[2];
+  FailIf(pipe2(ends, O_CLOEXEC) != 0, "pipe2");
+  auto pair = Napi::Array::New(info.Env(), 2);
+  for (uint32_t i = 0; i < 2; i++) pair.Set(i, Napi::Number::New(info.Env(), ends[i]));
+  return pair;
+}
+
 Napi::Value SendDescriptors(const Napi::CallbackInfo& info) {
   auto descriptors = info[1].As<Napi::Array>();
   size_t count = descriptors.Length();
@@ -110,6 +118,7 @@ Napi::Value ReceiveDescriptors(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitDescriptorPassing(Napi::Env env, Napi::Object exports) {
+  Export<Pipe>(exports, "pipe");
   Export<SocketPair>(exports, "socketPair");
   Export<SendDescriptors>(exports, "sendDescriptors");
   Export<ReceiveDescriptors>(exports, "receiveDescriptors");

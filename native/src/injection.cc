@@ -362,6 +362,31 @@ Napi::Value MapStub(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Enters a waiting call and takes the task out of it at once: what the kernel noted to restart it stays in the task.
+// The interrupt is asked for at the entry stop, so the call finds it pending the moment it would sleep.
+Napi::Value ArmWait(const Napi::CallbackInfo& info) {
+  const pid_t tid = Int(info[0]);
+  Entry* call = reinterpret_cast<Entry*>(info[2].As<Napi::BigInt64Array>().Data());
+  user_regs_struct registers = GetRegisters(tid);
+  registers.rip = Address(info[1]);
+  registers.orig_rax = ~0ull;
+  registers.rax = call->number;
+  registers.rdi = call->arguments[0];
+  registers.rsi = call->arguments[1];
+  registers.rdx = call->arguments[2];
+  registers.r10 = call->arguments[3];
+  registers.r8 = call->arguments[4];
+  registers.r9 = call->arguments[5];
+  SetRegisters(tid, registers);
+  ToSyscallStop(tid);
+  FailIf(Trace(PTRACE_INTERRUPT, tid, 0) != 0, "ptrace(PTRACE_INTERRUPT)", tid);
+  FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
+  WaitResult result = WaitFor(tid, DeadlineIn(kCallTimeoutMs));
+  if (!result.Stopped() || result.Event() != kEventStop) Fail(EIO, "remote wait", tid, "unexpected stop");
+  call->result = static_cast<int64_t>(GetRegisters(tid).rax);
+  return info.Env().Undefined();
+}
+
 // Tasks made by a call of the table stop at their first instruction (PTRACE_O_TRACECLONE); the maker goes on.
 Napi::Value RunTable(const Napi::CallbackInfo& info) {
   const pid_t tid = Int(info[0]);
@@ -414,6 +439,7 @@ void InitInjection(Napi::Env env, Napi::Object exports) {
   Export<MapStub>(exports, "mapStub");
   Export<RunTable>(exports, "runTable");
   Export<StepCallJs>(exports, "stepCall");
+  Export<ArmWait>(exports, "armWait");
 }
 
 }  // namespace godwit

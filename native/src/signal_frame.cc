@@ -1,6 +1,7 @@
 #include "signal_frame.h"
 
 #include <sys/syscall.h>
+#include <cerrno>
 #include <algorithm>
 #include <cstring>
 
@@ -46,6 +47,7 @@ Context ContextOf(const user_regs_struct& r, uint64_t mask, uint64_t extended_st
 // Turns what PTRACE_GETREGSET gave into what sigreturn takes: the software-reserved bytes of the FXSAVE area (464-511)
 // name the size and features, and a second magic number follows the state.
 std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
+  if (regset.size() < 576) Fail(EINVAL, "extended state");
   std::vector<uint8_t> state = regset;
   const uint32_t bytes = static_cast<uint32_t>(regset.size());
   uint64_t features;

@@ -30,7 +30,8 @@ export const Mapping = v.pipe(
     end: pageAddress,
     /** PROT_READ | PROT_WRITE | PROT_EXEC */
     protection: v.pipe(uint32, v.maxValue(7)),
-    kind: v.picklist(['anonymous', 'file', 'special']),
+    /** shared: a shared mapping of a file that was opened for reading only: nobody can write through it. */
+    kind: v.picklist(['anonymous', 'file', 'shared', 'special']),
     /** The file's path, or the special mapping's name ([vdso], [vvar] ...); empty for anonymous memory. */
     name: v.pipe(v.string(), v.maxLength(4096)),
     offset: word,

@@ -11,7 +11,7 @@ import type { Capture } from './kind.js';
 
 /** VmFlags that say nothing beyond what the mapping's line says, or that follow from it: proc(5). */
 const impliedFlags: ReadonlySet<string> = new Set(
-  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ac', 'sd', 'uw', 'um', 'gd', 'nr', 'nl'].concat(advisedFlags),
+  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'um', 'gd', 'nr', 'nl'].concat(advisedFlags),
 );
 /** What the flags that are refused mean. */
 const flagMeanings: Readonly<Record<string, string>> = {
@@ -70,7 +70,7 @@ export function stateOfMappings(mappings: readonly ProcMapping[]): Mapping[] {
       protection: (mapping.read ? 1 : 0) | (mapping.write ? 2 : 0) | (mapping.execute ? 4 : 0),
       kind: kindOf(mapping),
       name: kindOf(mapping) === 'anonymous' ? '' : mapping.path,
-      offset: kindOf(mapping) === 'file' ? mapping.offset : 0n,
+      offset: ['file', 'shared'].includes(kindOf(mapping)) ? mapping.offset : 0n,
       growsDown: mapping.flags?.has('gd') ?? false,
       noReserve: mapping.flags?.has('nr') ?? false,
       advice: advisedFlags.filter((flag) => mapping.flags?.has(flag)),
@@ -84,7 +84,8 @@ export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[]
   const blocker = (code: Blocker['code'], what: string): Blocker[] => [
     { code, what, pid: process.pid, object },
   ];
-  if (mapping.shared) return blocker('mapping-kind', `${object} is shared memory`);
+  if (mapping.shared && kindOf(mapping) !== 'shared')
+    return blocker('mapping-kind', `${object} is shared memory`);
   if (mapping.path.startsWith('[anon:'))
     return blocker('mapping-kind', `${object} is a named anonymous mapping`);
   const unknown = [...(mapping.flags ?? [])].filter((flag) => !impliedFlags.has(flag));
@@ -94,7 +95,7 @@ export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[]
       ? blocker('mapping-kind', `${object} is ${known}`)
       : blocker('unknown-state', `${object} has flags this version does not know: ${unknown.join(' ')}`);
   }
-  if (kindOf(mapping) !== 'file') return [];
+  if (kindOf(mapping) === 'anonymous') return [];
   const [there, mapped] = [
     statOf(mapping.path),
     statOf(`/proc/${process.pid}/map_files/${formatRange(mapping)}`),
@@ -107,7 +108,9 @@ export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[]
 
 export function kindOf(mapping: ProcMapping): Mapping['kind'] {
   if (isSpecial(mapping)) return 'special';
-  return mapping.path.startsWith('/') ? 'file' : 'anonymous';
+  if (!mapping.path.startsWith('/')) return 'anonymous';
+  // The kernel takes the right to write from a shared mapping of a file that was opened for reading (mm/mmap.c).
+  return mapping.shared && mapping.flags?.has('mw') === false ? 'shared' : 'file';
 }
 
 function statOf(path: string) {

@@ -1,0 +1,262 @@
+/** The skeleton's mappings: emptied, laid out like the source's, and followed from one layout to the next. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { MigrationError } from '../shared/errors.js';
+import { CallBatch } from '../shared/injection/batch.js';
+import { syscalls } from '../shared/injection/x86-64/syscalls.js';
+import { changeOf, isOfFile, isPrivate, type LayoutChange } from '../shared/layout.js';
+import { isSpecial } from '../shared/proc/mappings.js';
+import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared/ranges.js';
+import type { Mapping } from '../shared/state/memory.js';
+import type { Skeleton } from './skeleton.js';
+
+const mapShared = 0x1;
+const mapPrivate = 0x2;
+const mapAnonymous = 0x20;
+const mapGrowsDown = 0x100;
+const mapNoReserve = 0x4000;
+const mapFixedNoReplace = 0x100000;
+const moveFixed = 3; // MREMAP_MAYMOVE | MREMAP_FIXED
+
+/** madvise(2) for each flag that smaps shows, and its contrary. Locking is separate. */
+const advices = {
+  dc: [10, 11],
+  dd: [16, 17],
+  hg: [14, 0],
+  nh: [15, 0],
+  wf: [18, 19],
+  mg: [12, 13],
+  sr: [2, 0],
+  rr: [1, 0],
+} as const;
+
+export class AddressSpace {
+  #layout: Mapping[] = [];
+  /** Locked memory is locked when no userfaultfd would see its pages being filled. */
+  #locking = false;
+
+  constructor(private readonly skeleton: Skeleton) {}
+
+  get layout(): readonly Mapping[] {
+    return this.#layout;
+  }
+
+  /** Where pages may land. */
+  get landable(): AddressRange[] {
+    return mergeRanges(this.#layout.filter(isPrivate));
+  }
+
+  /** Memory that can be filled through a userfaultfd: huge pages are filled by plain writes, so that they stay huge. */
+  get fillable(): AddressRange[] {
+    return mergeRanges(
+      this.#layout.filter(({ kind, advice }) => kind === 'anonymous' && !advice.includes('hg')),
+    );
+  }
+
+  /** Removes the skeleton's own mappings, puts the kernel's where the source has them, and maps the rest. */
+  build(layout: Mapping[]): void {
+    this.skeleton.mapStub(layout);
+    this.#placeSpecial(layout);
+    this.#apply(changeOf([], layout));
+    this.#layout = layout;
+  }
+
+  /** Goes from the layout there is to the next; `fresh` begins empty. */
+  follow(layout: Mapping[], fresh: readonly AddressRange[]): void {
+    if (layout.some((mapping) => overlaps(mapping, this.skeleton.stub))) this.skeleton.moveStub(layout);
+    this.#apply(changeOf(this.#layout, layout, fresh));
+    this.#layout = layout;
+  }
+
+  /** Locks what is locked at home; from now on with each change. */
+  lock(): void {
+    this.#locking = true;
+    const batch = new CallBatch();
+    for (const mapping of this.#layout) if (mapping.advice.includes('lo')) addLock(batch, mapping);
+    this.skeleton.run(batch);
+    batch.check();
+  }
+
+  /** Pages that the program has dropped read as zero, or as the file, again. */
+  drop(ranges: readonly AddressRange[]): void {
+    const dontNeed = 4;
+    const batch = new CallBatch();
+    for (const { start, end } of ranges)
+      batch.add('madvise(MADV_DONTNEED)', syscalls.madvise, start, end - start, dontNeed);
+    this.skeleton.run(batch);
+    batch.check();
+  }
+
+  #placeSpecial(layout: readonly Mapping[]): void {
+    const own = this.skeleton.mappings().filter((mapping) => !overlaps(mapping, this.skeleton.stub));
+    const here = own.filter((mapping) => isSpecial(mapping) && mapping.path !== '[vsyscall]');
+    const wanted = layout.filter(({ kind }) => kind === 'special');
+    assertSameShape(here, wanted);
+    const batch = new CallBatch();
+    for (const mapping of own) {
+      if (isSpecial(mapping)) continue;
+      batch.add('munmap', syscalls.munmap, mapping.start, mapping.end - mapping.start);
+    }
+    // The old and the new places may overlap: go by way of a place that neither has. Relative distances stay.
+    if (here.some(({ start }, i) => start !== wanted[i]!.start)) {
+      const base = here[0]!.start;
+      const away = this.skeleton.stub.end + 0x100000n;
+      const move = (from: bigint, to: bigint, bytes: bigint) =>
+        batch.add('mremap', syscalls.mremap, from, bytes, bytes, moveFixed, to);
+      for (const { start, end } of here) move(start, away + (start - base), end - start);
+      here.forEach(({ start, end }, i) => {
+        move(away + (start - base), wanted[i]!.start, end - start);
+      });
+      const vdso = here.findIndex(({ path }) => path === '[vdso]');
+      this.skeleton.run(batch);
+      this.skeleton.moveGadget(wanted[vdso]!.start - here[vdso]!.start);
+    } else {
+      this.skeleton.run(batch);
+    }
+    batch.check();
+  }
+
+  #apply({ unmap, map, adjust }: LayoutChange): void {
+    const removed = new CallBatch();
+    for (const { start, end } of unmap) removed.add('munmap', syscalls.munmap, start, end - start);
+    this.skeleton.run(removed);
+    removed.check();
+    this.#map(map);
+    const adjusted = new CallBatch();
+    for (const { start, end, before, after } of adjust) {
+      if (before.protection !== after.protection) {
+        adjusted.add('mprotect', syscalls.mprotect, start, end - start, after.protection);
+      }
+      addAdvice(adjusted, { start, end }, before.advice, after.advice);
+      if (this.#locking && after.advice.includes('lo')) addLock(adjusted, { start, end });
+    }
+    this.skeleton.run(adjusted);
+    adjusted.check();
+  }
+
+  #map(mappings: readonly Mapping[]): void {
+    const names = [...new Set(mappings.filter(isOfFile).map(({ name }) => name))];
+    using files = new MappedFiles(this.skeleton, names);
+    const batch = new CallBatch();
+    const places: { call: number; mapping: Mapping }[] = [];
+    for (const mapping of mappings) {
+      const { start, end, protection } = mapping;
+      const fd = isOfFile(mapping) ? files.numberOf(mapping.name) : -1;
+      const call = batch.add(
+        'mmap',
+        syscalls.mmap,
+        start,
+        end - start,
+        protection,
+        flagsOf(mapping),
+        fd,
+        mapping.offset,
+      );
+      places.push({ call, mapping });
+      addAdvice(batch, mapping, [], mapping.advice);
+      if (this.#locking && mapping.advice.includes('lo')) addLock(batch, mapping);
+    }
+    this.skeleton.run(batch);
+    batch.check();
+    for (const { call, mapping } of places) {
+      if (batch.result(call) === mapping.start) continue;
+      throw new MigrationError('target-failed', `mapping ${formatRange(mapping)} could not be placed`);
+    }
+  }
+}
+
+/** Files opened by us and lent to the skeleton while it maps them. */
+class MappedFiles implements Disposable {
+  readonly #numbers = new Map<string, number>();
+
+  constructor(
+    private readonly skeleton: Skeleton,
+    names: readonly string[],
+  ) {
+    const opened: number[] = [];
+    try {
+      for (const name of names) opened.push(openForMapping(name));
+      const numbers = skeleton.bring(opened);
+      names.forEach((name, i) => {
+        this.#numbers.set(name, numbers[i]!);
+      });
+    } finally {
+      for (const fd of opened) closeSync(fd);
+    }
+  }
+
+  numberOf(name: string): number {
+    return this.#numbers.get(name)!;
+  }
+
+  [Symbol.dispose](): void {
+    this.skeleton.drop([...this.#numbers.values()]);
+  }
+}
+
+function openForMapping(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (cause) {
+    throw new MigrationError(
+      'file-missing',
+      `${path} cannot be opened on the target`,
+      { object: path },
+      { cause },
+    );
+  }
+}
+
+function flagsOf({ kind, growsDown, noReserve }: Mapping): number {
+  return (
+    (kind === 'shared' ? mapShared : mapPrivate) |
+    mapFixedNoReplace |
+    (kind === 'anonymous' ? mapAnonymous : 0) |
+    (growsDown ? mapGrowsDown : 0) |
+    (noReserve ? mapNoReserve : 0)
+  );
+}
+
+function addAdvice(
+  batch: CallBatch,
+  { start, end }: AddressRange,
+  before: Mapping['advice'],
+  after: Mapping['advice'],
+): void {
+  for (const [flag, [set, clear]] of Object.entries(advices) as [
+    keyof typeof advices,
+    readonly [number, number],
+  ][]) {
+    const [was, is] = [before.includes(flag), after.includes(flag)];
+    if (was !== is) batch.add(`madvise(${flag})`, syscalls.madvise, start, end - start, is ? set : clear);
+  }
+  if (before.includes('lo') && !after.includes('lo')) {
+    const munlock = 150;
+    batch.add('munlock', munlock, start, end - start);
+  }
+}
+
+function addLock(batch: CallBatch, { start, end }: AddressRange): void {
+  batch.add('mlock', syscalls.mlock, start, end - start);
+}
+
+function assertSameShape(
+  here: readonly (AddressRange & { path: string })[],
+  wanted: readonly Mapping[],
+): void {
+  const shape = (ranges: readonly AddressRange[], names: readonly string[]) =>
+    ranges.map(({ start, end }, i) => `${names[i]}+${end - start}`).join();
+  const ours = shape(
+    here,
+    here.map(({ path }) => path),
+  );
+  const theirs = shape(
+    wanted,
+    wanted.map(({ name }) => name),
+  );
+  if (ours !== theirs) {
+    throw new MigrationError(
+      'kernel-differs',
+      `the kernel's own mappings differ: ${theirs} there, ${ours} here`,
+    );
+  }
+}

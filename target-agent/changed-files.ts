@@ -1,0 +1,15 @@
+/** Files that the source wrote since preflight: they must be the same here, now. */
+import { MigrationError } from '../shared/errors.js';
+import { digestOf, stampOf } from '../shared/file-identity.js';
+import type { FromSource } from '../shared/protocol/messages.js';
+
+type ChangedFile = Extract<FromSource, { type: 'finish' }>['changedFiles'][number];
+
+/** Throws MigrationError 'file-differs'. */
+export async function verifyChanged(files: readonly ChangedFile[]): Promise<void> {
+  for (const { path, size, sha256 } of files) {
+    if (stampOf(path)?.size === size && (await digestOf(path)) === sha256) continue;
+    const what = `${path} was written during the migration, and the target sees another content`;
+    throw new MigrationError('file-differs', what, { object: path, phase: 'freeze' });
+  }
+}

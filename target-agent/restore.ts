@@ -1,0 +1,152 @@
+/**
+ * The whole story of a migration, on the target, as the shepherd lives it: read this first. Each method answers one
+ * message of the source; the order is the walk of ARCHITECTURE.md.
+ */
+import { closeSync } from 'node:fs';
+import { native, UserfaultFeature, UserfaultMode } from '../native/index.js';
+import { MigrationError } from '../shared/errors.js';
+import { CallBatch } from '../shared/injection/batch.js';
+import { syscalls } from '../shared/injection/x86-64/syscalls.js';
+import { type Kind, kindsInOrder } from '../shared/kinds.js';
+import { PhaseClock } from '../shared/phases.js';
+import type { FromSource } from '../shared/protocol/messages.js';
+import type { AddressRange } from '../shared/ranges.js';
+import type { State } from '../shared/state/index.js';
+import { AddressSpace } from './address-space.js';
+import { verifyChanged } from './changed-files.js';
+import { OpenFiles } from './open-files.js';
+import { assertAllowed } from './policy.js';
+import { finishAll, settleAll } from './restore/index.js';
+import { armWaits, load } from './restore/threads.js';
+import { Skeleton } from './skeleton.js';
+import type { StandardStreams } from './standard-streams.js';
+
+type Message<Type extends FromSource['type']> = Extract<FromSource, { type: Type }>;
+
+/** Room above the highest descriptor of the program for one of ours. */
+const helperDistance = 64;
+
+export class Restoration implements Disposable {
+  readonly notes: string[] = [];
+  #skeleton: Skeleton | undefined;
+  #space: AddressSpace | undefined;
+  #files: OpenFiles | undefined;
+  #state: State | undefined;
+  #userfault = -1;
+  #settled = false;
+  #prepared = false;
+
+  constructor(private readonly streams: StandardStreams) {}
+
+  get skeleton(): Skeleton {
+    if (!this.#skeleton) throw new MigrationError('protocol-violation', 'nothing has been built yet');
+    return this.#skeleton;
+  }
+
+  /** Where pages may land. */
+  get landable(): AddressRange[] {
+    return this.#space!.landable;
+  }
+
+  /** Makes the process at its id, its address space laid out. Returns what the agent fills it through. */
+  build({ mappings, state }: Message<'build'>): { memory: number; userfault: number } {
+    if (this.#skeleton) throw new MigrationError('protocol-violation', 'it has been built already');
+    assertAllowed(state);
+    const highest = Math.max(2, ...state.files.descriptors.map(({ fd }) => fd));
+    this.#skeleton = Skeleton.create(state.process.pid, highest + helperDistance);
+    this.#space = new AddressSpace(this.#skeleton);
+    this.#space.build(mappings);
+    this.#files = new OpenFiles(this.#skeleton, this.streams);
+    this.#state = state;
+    this.#userfault = openUserfault(this.#skeleton, this.#space.fillable);
+    return { memory: this.#skeleton.memory, userfault: this.#userfault };
+  }
+
+  /** Follows the mappings of the source. */
+  layout({ mappings, fresh }: Message<'layout'>): void {
+    const before = this.#space!.fillable;
+    this.#space!.follow(
+      mappings,
+      fresh.map(([start, end]) => ({ start, end })),
+    );
+    if (this.#userfault < 0) return;
+    // Registering what is registered already changes nothing.
+    for (const { start, end } of this.#space!.fillable) {
+      if (!before.some((range) => range.start === start && range.end === end)) {
+        native.userfaultRegister(this.#userfault, start, end, UserfaultMode.missing);
+      }
+    }
+  }
+
+  /** Everything that can be put in place while the source still runs. */
+  settle({ state }: Message<'settle'>): void {
+    if (this.#settled) throw new MigrationError('protocol-violation', 'it has been settled already');
+    this.#closeUserfault();
+    this.#state = { ...this.#state!, ...(state as Partial<State>) };
+    assertAllowed(this.#state);
+    this.#space!.lock();
+    settleAll(this.#restoring());
+    this.#settled = true;
+  }
+
+  /** In the freeze: the differences, then the registers. Afterwards the process is complete and held. */
+  async finish(message: Message<'finish'>): Promise<Record<string, number>> {
+    if (!this.#settled || this.#prepared)
+      throw new MigrationError('protocol-violation', 'it is not due to be finished');
+    const clock = new PhaseClock();
+    await verifyChanged(message.changedFiles);
+    this.#state = { ...this.#state!, ...(message.state as Partial<State>) };
+    assertAllowed(this.#state);
+    const changed = new Set(kindsInOrder().filter((kind: Kind) => message.state[kind] !== undefined));
+    this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
+    clock.mark('drop');
+    finishAll(this.#restoring(), changed);
+    clock.mark('state');
+    const { skeleton } = this;
+    this.#files!.letGo();
+    armWaits(skeleton, this.#state.threads);
+    skeleton.unmapStub();
+    load(skeleton, this.#state.threads);
+    clock.mark('registers');
+    this.#prepared = true;
+    return clock.phases;
+  }
+
+  /** The decision has fallen: it runs. */
+  run(): number {
+    if (!this.#prepared) throw new MigrationError('protocol-violation', 'it is not prepared');
+    const { skeleton } = this;
+    skeleton.release();
+    return skeleton.pid;
+  }
+
+  /** Before the decision only: the skeleton goes, nothing stays behind. */
+  [Symbol.dispose](): void {
+    this.#closeUserfault();
+    if (this.#prepared === false) this.#files?.[Symbol.dispose]();
+    this.#skeleton?.[Symbol.dispose]();
+  }
+
+  #restoring() {
+    return { skeleton: this.skeleton, state: this.#state!, files: this.#files!, notes: this.notes };
+  }
+
+  #closeUserfault(): void {
+    if (this.#userfault >= 0) closeSync(this.#userfault);
+    this.#userfault = -1;
+  }
+}
+
+/** A userfaultfd of the skeleton for pages that are still missing; see userfaultfd(2). */
+function openUserfault(skeleton: Skeleton, ranges: readonly AddressRange[]): number {
+  const closeOnExecNonBlocking = 0o2004000;
+  const theirs = Number(skeleton.call('userfaultfd', syscalls.userfaultfd, closeOnExecNonBlocking));
+  const ours = native.pidfdGetfd(skeleton.pidfd, theirs);
+  const batch = new CallBatch();
+  batch.add('close', syscalls.close, theirs);
+  skeleton.run(batch);
+  // A write of ours to a missing page must fail rather than wait for somebody to bring it.
+  native.userfaultApi(ours, UserfaultFeature.sigbus);
+  for (const { start, end } of ranges) native.userfaultRegister(ours, start, end, UserfaultMode.missing);
+  return ours;
+}

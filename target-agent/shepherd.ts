@@ -1,0 +1,169 @@
+/**
+ * One process for each migration: it builds the skeleton, holds it at the start line, is the parent of the migrated
+ * process afterwards, and reports its end. It outlives the agent. Before the decision the end of the agent ends the
+ * skeleton; after it nothing but the migrated process itself ends the shepherd.
+ */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type ChildStatus, native } from '../native/index.js';
+import { asMigrationError, type Blocker } from '../shared/errors.js';
+import type { WireValue } from '../shared/protocol/codec.js';
+import { LocalChannel } from '../shared/protocol/local.js';
+import type { FromSource } from '../shared/protocol/messages.js';
+import { messageDescriptor, transferDescriptor } from './child-process.js';
+import { type FromShepherd, ToShepherd } from './local-messages.js';
+import { compareDigests, compareFiles, detectShortages } from './preflight.js';
+import { Restoration } from './restore.js';
+import { StandardStreams } from './standard-streams.js';
+
+type Message<Type extends ToShepherd['type']> = Extract<ToShepherd, { type: Type }>;
+
+const stateDirectory = process.argv[2]!;
+
+class Shepherd {
+  readonly #agent = new LocalChannel<ToShepherd, WireValue>(messageDescriptor, {
+    schema: ToShepherd,
+    peer: 'the agent',
+  });
+  #sameKernel = false;
+  #offer: Message<'offer'> | undefined;
+  #streams: StandardStreams | undefined;
+  #restoration: Restoration | undefined;
+  #running = false;
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor() {
+    this.#agent.onMessage((message) => {
+      // One at a time and in order, whatever a handler waits for.
+      this.#queue = this.#queue.then(() => this.#handle(message)).catch((error) => this.#fail(error));
+    });
+    this.#agent.onEnd(() => {
+      if (!this.#running) this.#end(0);
+    });
+  }
+
+  async #handle(message: ToShepherd): Promise<void> {
+    switch (message.type) {
+      case 'begin':
+        this.#sameKernel = message.sameKernel;
+        return;
+      case 'offer':
+        return this.#consider(message);
+      case 'identities':
+        return this.#judge(await compareDigests(message.files));
+      case 'build':
+        return this.#build(message);
+      case 'layout':
+        this.#restored.layout(message);
+        return this.#say({ type: 'applied' });
+      case 'settle':
+        this.#restored.settle(message);
+        return this.#say({ type: 'settled' });
+      case 'finish':
+        return this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
+      case 'commit':
+        return this.#run();
+      case 'abort':
+        this.#say({ type: 'aborted' });
+        await this.#agent.close();
+        return this.#end(0);
+      default:
+        throw new Error(`a shepherd does not take "${message.type}" messages`);
+    }
+  }
+
+  get #restored(): Restoration {
+    if (!this.#restoration) throw new Error('nothing has been built yet');
+    return this.#restoration;
+  }
+
+  #consider(offer: Message<'offer'>): void {
+    this.#offer = offer;
+    const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
+    const all = [...detectShortages(offer, stateDirectory), ...blockers];
+    // Hashing is work: with other reasons against it already, the contents may wait for the next try.
+    if (all.length > 0 || unsure.length === 0) this.#judge(all);
+    else this.#say({ type: 'identify', paths: unsure });
+  }
+
+  #judge(blockers: readonly Blocker[]): void {
+    this.#say({ type: 'verdict', blockers: blockers.map((blocker) => ({ ...blocker, phase: 'preflight' })) });
+  }
+
+  #build(message: Message<'build'>): void {
+    const { migration, stdio } = this.#offer!;
+    this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
+    this.#restoration = new Restoration(this.#streams);
+    const { memory, userfault } = this.#restoration.build(message);
+    this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
+    native.sendDescriptors(transferDescriptor, [memory, userfault]);
+  }
+
+  #run(): void {
+    const started = performance.now();
+    const pid = this.#restored.run();
+    const switchMs = performance.now() - started;
+    this.#running = true;
+    native.onChildExit(pid, (status) => this.#ended(status));
+    this.#say({
+      type: 'running',
+      pid,
+      phases: { run: switchMs },
+      notes: this.#restored.notes,
+      log: this.#streams!.log,
+    });
+    this.#record({ state: 'running', pid });
+  }
+
+  #ended(status: ChildStatus): void {
+    const { pid, code, signal } = status;
+    this.#record({ state: 'ended', pid, code, signal });
+    this.#say({ type: 'ended', pid, code, signal });
+    // What the process wrote last is still on its way to the log.
+    setTimeout(() => this.#end(0), 500);
+  }
+
+  #record(what: Record<string, unknown>): void {
+    const { migration, name } = this.#offer!;
+    const file = path.join(stateDirectory, `${migration}.json`);
+    try {
+      writeFileSync(file, `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`, {
+        mode: 0o600,
+      });
+    } catch (error) {
+      console.error(`${file} could not be written: ${(error as Error).message}`);
+    }
+  }
+
+  #say(message: FromShepherd): void {
+    if (!this.#agent.ended) this.#agent.send(message as unknown as WireValue);
+  }
+
+  #fail(error: unknown): void {
+    const failure = asMigrationError(error, 'target-failed');
+    if (process.env.GODWIT_DEBUG) console.error(error);
+    if (this.#running) return;
+    const { object } = failure.subject;
+    const what = failure.message.slice(0, 4096);
+    this.#say({
+      type: 'failed',
+      code: failure.code,
+      what,
+      phase: 'restore',
+      ...(object === undefined ? {} : { object }),
+    });
+    this.#restoration?.[Symbol.dispose]();
+    this.#restoration = undefined;
+  }
+
+  #end(code: number): void {
+    if (!this.#running) this.#restoration?.[Symbol.dispose]();
+    process.exit(code);
+  }
+}
+
+export type FromSourceMessage = FromSource;
+
+// Signals meant for the agent's group or terminal are not for the shepherd.
+for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+new Shepherd();
