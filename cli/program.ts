@@ -1,0 +1,163 @@
+/** The command line: its commands and options, and how their text becomes requests. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { ExitCode, MigrationError } from '../shared/errors.js';
+import { parseAddress } from '../shared/protocol/address.js';
+import { defaultOptions } from '../source-agent/options.js';
+import type { Commands } from './requests.js';
+import {
+  parseChoice,
+  parseMilliseconds,
+  parsePid,
+  parseRate,
+  parseRounds,
+  parseStdio,
+  parseTarget,
+} from './values.js';
+
+export const secretVariable = 'MIGRATE_SECRET_FILE';
+export const defaultStateDirectory = '/run/godwit';
+
+type Values = Record<string, string | undefined>;
+type Switches = Record<string, boolean | undefined>;
+
+const secretOption = () =>
+  new Option('--secret-file <file>', 'file with the secret both hosts hold').env(secretVariable);
+const stdioOption = () =>
+  new Option('--stdio <where>', 'standard streams that lead out: log, null or a file on the target').default(
+    defaultOptions.stdio,
+  );
+const compareOption = () =>
+  new Option('--compare-contents', 'compare files by content even where both hosts see the same inode');
+const jsonOption = (what: string) => new Option('--json', what);
+
+/** Throws MigrationError 'usage' for what cannot be understood; what the command throws otherwise. */
+export async function runCommandLine(argv: readonly string[], commands: Commands): Promise<number> {
+  let exitCode: number = ExitCode.success;
+  const program = createProgram(commands, (code) => {
+    exitCode = code;
+  });
+  try {
+    if (argv.length === 0) program.help({ error: true });
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.help') return ExitCode.usage;
+    if (error.exitCode === 0) return ExitCode.success;
+    throw new MigrationError('usage', error.message.replace(/^error: /, ''));
+  }
+  return exitCode;
+}
+
+/** `done` gets the exit code of the command that ran. */
+export function createProgram(commands: Commands, done: (exitCode: number) => void): Command {
+  const program = new Command('migrate');
+  program
+    .description('Moves a running process to another host while it works.')
+    .version(version(), '--version')
+    // Subcommands have options of the same names.
+    .enablePositionalOptions()
+    .helpCommand(true)
+    .exitOverride()
+    // What is wrong is told once, by whoever catches it.
+    .configureOutput({ outputError: () => {} });
+
+  program
+    .argument('<pid>', 'process to move')
+    .argument('<host:port>', 'where `migrate agent` listens')
+    .addOption(secretOption())
+    .option('--max-downtime <ms>', 'longest frozen time that is fine', String(defaultOptions.maxDowntimeMs))
+    .option('--max-rounds <n>', 'most rounds before the freeze', String(defaultOptions.maxRounds))
+    .option(
+      '--bandwidth <rate>',
+      'bytes a second on the wire: 500k, 100MB, 1.5G; 0: no limit',
+      String(defaultOptions.bandwidth),
+    )
+    .option(
+      '--on-stall <action>',
+      'when rounds do not get shorter: force the freeze, or cancel',
+      defaultOptions.onStall,
+    )
+    .addOption(stdioOption())
+    .addOption(compareOption())
+    .option('--compress <when>', 'compress pages: auto, always or never', defaultOptions.compress)
+    .addOption(jsonOption('one JSON object a line, the last the result'))
+    .option('--quiet', 'print nothing but an error; with --json only the result')
+    .action(async (pid: string, target: string, options: Values & Switches) => {
+      const request = {
+        pid: parsePid(pid),
+        target: parseTarget(target),
+        secretFile: text(options.secretFile),
+        maxDowntimeMs: parseMilliseconds('--max-downtime', text(options.maxDowntime)!),
+        maxRounds: parseRounds('--max-rounds', text(options.maxRounds)!),
+        bandwidth: parseRate('--bandwidth', text(options.bandwidth)!),
+        onStall: parseChoice('--on-stall', ['force', 'cancel'], text(options.onStall)!),
+        stdio: parseStdio('--stdio', text(options.stdio)!),
+        compareContents: options.compareContents === true,
+        compress: parseChoice('--compress', ['auto', 'always', 'never'], text(options.compress)!),
+        json: options.json === true,
+        quiet: options.quiet === true,
+      };
+      done(await commands.migrate(request));
+    });
+
+  program
+    .command('agent')
+    .description('receives processes: run it on the target, as root')
+    .requiredOption('--listen <host:port>', 'where to listen; :port for all addresses')
+    .addOption(secretOption())
+    .option('--state-dir <dir>', 'folder for logs and state', defaultStateDirectory)
+    .option('--user <name>', 'account that the part on the network becomes (default: nobody)')
+    .action(async (options: Values) => {
+      const request = {
+        listen: parseAddress(options.listen!),
+        secretFile: options.secretFile,
+        stateDirectory: options.stateDir!,
+        user: options.user,
+      };
+      done(await commands.agent(request));
+    });
+
+  program
+    .command('check')
+    .description('lists everything that stands in the way of moving a process')
+    .argument('<pid>', 'process to look at')
+    .argument('[host:port]', 'target to compare with')
+    .addOption(secretOption())
+    .addOption(stdioOption())
+    .addOption(compareOption())
+    .addOption(jsonOption('the answer as one JSON object'))
+    .action(async (pid: string, target: string | undefined, options: Values & Switches) => {
+      const request = {
+        pid: parsePid(pid),
+        target: target === undefined ? null : parseTarget(target),
+        secretFile: text(options.secretFile),
+        stdio: parseStdio('--stdio', text(options.stdio)!),
+        compareContents: options.compareContents === true,
+        json: options.json === true,
+      };
+      done(await commands.check(request));
+    });
+
+  program
+    .command('secret')
+    .description('prints a new secret: migrate secret > FILE')
+    .action(async () => done(await commands.secret()));
+
+  program
+    .command('demo')
+    .description('moves a program on this machine alone while you watch')
+    .action(async () => done(await commands.demo()));
+
+  return program;
+}
+
+function text(value: string | boolean | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+export function version(): string {
+  // dist/cli/program.js -> package.json
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

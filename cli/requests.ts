@@ -1,0 +1,47 @@
+/** What the command line asks for, checked: what the commands get. */
+
+import type { Address } from '../shared/protocol/address.js';
+import type { MigrationOptions } from '../source-agent/options.js';
+
+export interface MigrateRequest
+  extends Pick<
+    MigrationOptions,
+    | 'pid'
+    | 'target'
+    | 'maxDowntimeMs'
+    | 'maxRounds'
+    | 'bandwidth'
+    | 'onStall'
+    | 'stdio'
+    | 'compareContents'
+    | 'compress'
+  > {
+  secretFile: string | undefined;
+  json: boolean;
+  quiet: boolean;
+}
+
+export interface AgentRequest {
+  listen: Address;
+  secretFile: string | undefined;
+  stateDirectory: string;
+  user: string | undefined;
+}
+
+export interface CheckRequest {
+  pid: number;
+  target: Address | null;
+  secretFile: string | undefined;
+  stdio: string;
+  compareContents: boolean;
+  json: boolean;
+}
+
+/** One function for each command; each returns the exit code or throws what formatFailure can tell. */
+export interface Commands {
+  migrate(request: MigrateRequest): Promise<number>;
+  agent(request: AgentRequest): Promise<number>;
+  check(request: CheckRequest): Promise<number>;
+  secret(): Promise<number>;
+  demo(): Promise<number>;
+}

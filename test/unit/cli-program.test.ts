@@ -1,0 +1,176 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { runCommandLine, secretVariable } from '../../cli/program.js';
+import type { Commands } from '../../cli/requests.js';
+import { MigrationError } from '../../shared/errors.js';
+
+const test = suite('program');
+let saved: string | undefined;
+test.before(() => {
+  saved = process.env[secretVariable];
+});
+test.before.each(() => {
+  delete process.env[secretVariable];
+});
+test.after(() => {
+  if (saved !== undefined) process.env[secretVariable] = saved;
+});
+
+/** The command that a command line asks for, with its request. */
+async function asked(...argv: string[]): Promise<unknown[]> {
+  const calls: unknown[] = [];
+  const take = (name: string) => async (request?: unknown) => {
+    calls.push(name, ...(request === undefined ? [] : [request]));
+    return 42;
+  };
+  const commands: Commands = {
+    migrate: take('migrate'),
+    agent: take('agent'),
+    check: take('check'),
+    secret: take('secret'),
+    demo: take('demo'),
+  };
+  assert.is(await runCommandLine(argv, commands), 42);
+  return calls;
+}
+
+const defaults = {
+  pid: 4711,
+  target: { host: 'b', port: 7777 },
+  secretFile: undefined,
+  maxDowntimeMs: 30,
+  maxRounds: 30,
+  bandwidth: 0,
+  onStall: 'force',
+  stdio: 'log',
+  compareContents: false,
+  compress: 'auto',
+  json: false,
+  quiet: false,
+};
+
+test('a move with nothing said', async () => {
+  assert.equal(await asked('4711', 'b:7777'), ['migrate', defaults]);
+});
+
+test('a move with everything said, before and after the operands', async () => {
+  const line =
+    '--max-downtime 2.5 --max-rounds 7 --bandwidth 100MB 4711 --on-stall cancel b:7777 --stdio /x ' +
+    '--compare-contents --compress never --json --quiet --secret-file /s';
+  assert.equal(await asked(...line.split(' ')), [
+    'migrate',
+    {
+      ...defaults,
+      secretFile: '/s',
+      maxDowntimeMs: 2.5,
+      maxRounds: 7,
+      bandwidth: 100_000_000,
+      onStall: 'cancel',
+      stdio: '/x',
+      compareContents: true,
+      compress: 'never',
+      json: true,
+      quiet: true,
+    },
+  ]);
+});
+
+test('the secret file from the environment, which the option overrules', async () => {
+  process.env[secretVariable] = '/env';
+  assert.equal(await asked('4711', 'b:7777'), ['migrate', { ...defaults, secretFile: '/env' }]);
+  assert.equal(await asked('4711', 'b:7777', '--secret-file=/option'), [
+    'migrate',
+    { ...defaults, secretFile: '/option' },
+  ]);
+});
+
+test('agent', async () => {
+  assert.equal(await asked('agent', '--listen', ':7777'), [
+    'agent',
+    {
+      listen: { host: '', port: 7777 },
+      secretFile: undefined,
+      stateDirectory: '/run/godwit',
+      user: undefined,
+    },
+  ]);
+  const line = 'agent --listen [::1]:0 --secret-file /s --state-dir /var/lib/g --user carrier';
+  assert.equal(await asked(...line.split(' ')), [
+    'agent',
+    { listen: { host: '::1', port: 0 }, secretFile: '/s', stateDirectory: '/var/lib/g', user: 'carrier' },
+  ]);
+});
+
+test('check, with and without a target', async () => {
+  const request = {
+    pid: 9,
+    target: null,
+    secretFile: undefined,
+    stdio: 'log',
+    compareContents: false,
+    json: false,
+  };
+  assert.equal(await asked('check', '9'), ['check', request]);
+  const line = 'check 9 b:1 --json --stdio null --compare-contents --secret-file /s';
+  assert.equal(await asked(...line.split(' ')), [
+    'check',
+    {
+      pid: 9,
+      target: { host: 'b', port: 1 },
+      secretFile: '/s',
+      stdio: 'null',
+      compareContents: true,
+      json: true,
+    },
+  ]);
+});
+
+test('secret and demo', async () => {
+  assert.equal(await asked('secret'), ['secret']);
+  assert.equal(await asked('demo'), ['demo']);
+});
+
+test('what is no command line', async () => {
+  const cases: [string, RegExp][] = [
+    ['4711', /missing required argument 'host:port'/],
+    ['4711 b:7777 more', /too many arguments/],
+    ['x b:7777', /"x" is neither a process id nor a command/],
+    ['4711 b', /"b" is no address/],
+    ['4711 b:7777 --nope', /unknown option '--nope'/],
+    ['4711 b:7777 --max-rounds', /argument missing/],
+    ['4711 b:7777 --max-rounds x', /--max-rounds takes/],
+    ['4711 b:7777 --on-stall wait', /--on-stall takes/],
+    ['4711 b:7777 --compress yes', /--compress takes/],
+    ['agent', /required option '--listen <host:port>' not specified/],
+    ['agent --listen 7777', /"7777" is no address/],
+    ['check', /missing required argument 'pid'/],
+    ['secret more', /too many arguments/],
+  ];
+  for (const [line, message] of cases) {
+    try {
+      await asked(...line.split(' '));
+    } catch (error) {
+      assert.instance(error, MigrationError, line);
+      assert.is((error as MigrationError).code, 'usage', line);
+      assert.match((error as MigrationError).message, message);
+      continue;
+    }
+    assert.unreachable(line);
+  }
+});
+
+test('what a command throws comes through', async () => {
+  const fail = async () => {
+    throw new MigrationError('pid-taken', 'pid 1');
+  };
+  const commands: Commands = { migrate: fail, agent: fail, check: fail, secret: fail, demo: fail };
+  try {
+    await runCommandLine(['4711', 'b:7777'], commands);
+  } catch (error) {
+    assert.is((error as MigrationError).code, 'pid-taken');
+    return;
+  }
+  assert.unreachable();
+});
+
+test.run();
