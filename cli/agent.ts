@@ -1,8 +1,8 @@
 /** `migrate agent` */
 import { ExitCode } from '../shared/errors.js';
 import { formatAddress } from '../shared/protocol/address.js';
+import { productVersion } from '../shared/version.js';
 import { Interrupts } from './interrupts.js';
-import { version } from './program.js';
 import type { AgentRequest } from './requests.js';
 import { namedSecret } from './secret.js';
 import type { Terminal } from './terminal.js';
@@ -30,7 +30,7 @@ export async function agentCommand(request: AgentRequest, { out, err }: Terminal
 }
 
 export function formatListening(address: string): string {
-  return `godwit ${version()} listens on ${address}`;
+  return `godwit ${productVersion} listens on ${address}`;
 }
 
 /** The address in a line of formatListening; null for any other line. */

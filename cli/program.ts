@@ -1,8 +1,8 @@
 /** The command line: its commands and options, and how their text becomes requests. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
+import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
 import type { Commands } from './requests.js';
 import {
@@ -54,7 +54,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
   const program = new Command('migrate');
   program
     .description('Moves a running process to another host while it works.')
-    .version(version(), '--version')
+    .version(productVersion, '--version')
     // Subcommands have options of the same names.
     .enablePositionalOptions()
     .helpCommand(true)
@@ -154,10 +154,4 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
 
 function text(value: string | boolean | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined;
-}
-
-export function version(): string {
-  // dist/cli/program.js -> package.json
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

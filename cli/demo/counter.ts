@@ -15,6 +15,8 @@ const interpreters = [
 // A pipe, as in a shell: node's own would be sockets. `setsid` lets the program lead its session, as a daemon would.
 const pipeline = 'setsid "$@" 2>&1 </dev/null | cat';
 
+const endTimeoutMs = 10_000;
+
 export class Counter implements AsyncDisposable {
   /** Every line it printed here. */
   readonly lines: string[] = [];
@@ -51,9 +53,15 @@ export class Counter implements AsyncDisposable {
     return counter;
   }
 
-  /** All that it printed here has been read: its pipe has ended, because it has. */
+  /** Resolves when all that it printed here has been read: its pipe has ended, because it has. */
   async drained(): Promise<void> {
-    if (!this.shell.stdout!.readableEnded) await once(this.shell.stdout!, 'end');
+    if (this.shell.stdout!.readableEnded) return;
+    try {
+      await once(this.shell.stdout!, 'end', { signal: AbortSignal.timeout(endTimeoutMs) });
+    } catch (cause) {
+      const what = `process ${this.pid} still has its output open after it was to end`;
+      throw new MigrationError('internal', what, { pid: this.pid }, { cause });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
