@@ -1,4 +1,5 @@
 // Descriptors through unix sockets: SCM_RIGHTS (unix(7), cmsg(3)), each message with one byte to carry it.
+#include <fcntl.h>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
