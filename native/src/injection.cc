@@ -217,7 +217,6 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     Entry* entries = reinterpret_cast<Entry*>(words.Data());
     const size_t total = words.ByteLength() / sizeof(Entry);
     if (!socket_) Fail(EPIPE, "remote call", tid_, "the stub was stopped");
-    if (owned >= 0) entries[owned].result = -1;
     for (size_t done = 0; done < total; done += kCarrierEntries) {
       const uint64_t count = std::min(total - done, kCarrierEntries);
       const uint64_t table = stub_ + kTableOffset;
@@ -258,9 +257,8 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
       Control control;
       ReadProcess(tid_, stub_ + kControlOffset, &control, sizeof control);
       if (control.owned != 0) {
-        int64_t descriptor;
-        ReadProcess(tid_, control.owned, &descriptor, 8);
-        if (descriptor >= 0) CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, {SYS_close, {descriptor}, 0});
+        const int64_t descriptor = static_cast<int64_t>(control.owned) - 1;
+        CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, {SYS_close, {descriptor}, 0});
       }
       // Both calls stand on frames that finish the removal should we die in between.
       CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, {SYS_close, {control.sockets[1]}, 0});

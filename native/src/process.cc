@@ -43,7 +43,7 @@ Napi::Value GetRobustList(const Napi::CallbackInfo& info) {
   FailIf(syscall(SYS_get_robust_list, tid, &head, &bytes) != 0, "get_robust_list", tid);
   auto list = Napi::Object::New(info.Env());
   list.Set("head", BigUint(info.Env(), reinterpret_cast<uint64_t>(head)));
-  list.Set("bytes", Napi::Number::New(info.Env(), static_cast<double>(bytes)));
+  list.Set("bytes", BigUint(info.Env(), bytes));
   return list;
 }
 

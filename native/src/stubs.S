@@ -30,9 +30,9 @@ godwit_table_stub_end:
 #
 #     r14 = stub base, r15 = stub bytes, rbp = address of `syscall; ret`, rsp -> [restorer][ucontext to return to]
 #     control block at base + 2048:  +0 count of entries, +8 socket pair (two int32),
-#                                    +16 address of a result word that holds a descriptor made for the agent, or 0:
-#                                        closed before the next batch or at the end, whichever comes first
-#                                    +24 what the next batch puts into +16
+#                                    +16 number + 1 of a descriptor made for the agent, or 0: closed before the next
+#                                        batch or at the end, whichever comes first
+#                                    +24 address of the result of the coming batch that becomes +16, or 0
 #     table at base + 4096
         .globl godwit_carrier_stub
         .globl godwit_carrier_stub_end
@@ -58,14 +58,11 @@ godwit_carrier_stub:
         syscall
         cmp     $8, %rax
         jne     5f
-        mov     2064(%r14), %rbx
-        mov     2072(%r14), %rax
-        mov     %rax, 2064(%r14)
-        test    %rbx, %rbx
-        jz      4f
-        mov     (%rbx), %rdi
+        mov     2064(%r14), %rdi
         test    %rdi, %rdi
-        js      4f
+        jz      4f
+        movq    $0, 2064(%r14)
+        dec     %rdi
         mov     $3, %eax
         syscall
 4:      lea     4096(%r14), %rbx
@@ -82,7 +79,15 @@ godwit_carrier_stub:
         add     $64, %rbx
         dec     %r12
         jnz     3b
-        mov     $44, %eax                       # sendto(own end, count, 8, MSG_NOSIGNAL)
+        mov     2072(%r14), %rbx
+        test    %rbx, %rbx
+        jz      9f
+        mov     (%rbx), %rax
+        test    %rax, %rax
+        js      9f
+        inc     %rax
+        mov     %rax, 2064(%r14)
+9:      mov     $44, %eax                       # sendto(own end, count, 8, MSG_NOSIGNAL)
         mov     2060(%r14), %edi
         lea     2048(%r14), %rsi
         mov     $8, %edx
@@ -91,12 +96,10 @@ godwit_carrier_stub:
         xor     %r9d, %r9d
         syscall
         jmp     2b
-5:      mov     2064(%r14), %rbx
-        test    %rbx, %rbx
-        jz      7f
-        mov     (%rbx), %rdi
+5:      mov     2064(%r14), %rdi
         test    %rdi, %rdi
-        js      7f
+        jz      7f
+        dec     %rdi
         mov     $3, %eax
         syscall
 7:      mov     $3, %eax
