@@ -59,6 +59,8 @@ export interface NativeCarrier {
   /** Memory inside the stub for the arguments of batches. */
   readonly scratch: bigint;
   readonly scratchBytes: number;
+  /** The stub's own descriptor in the process: not part of the program. */
+  readonly descriptor: number;
   /**
    * Runs a table in place: results are in word 8 of each entry. The descriptor that entry `owned` returns belongs to
    * the agent: the stub closes it before the next batch, or when the agent dies.
@@ -329,7 +331,8 @@ interface Addon {
   /** UFFDIO_API. Returns the features the kernel has. Throws EINVAL when one that was asked for is missing. */
   userfaultApi(userfault: number, features: bigint): bigint;
   userfaultRegister(userfault: number, start: bigint, end: bigint, mode: number): void;
-  userfaultUnregister(userfault: number, start: bigint, end: bigint): void;
+  /** Takes the write protection off: every page in the range counts as written. */
+  userfaultUnprotect(userfault: number, start: bigint, end: bigint): void;
 
   // sent_pages.cc, page_sender.cc, page_receiver.cc
   SentPages: new () => NativeSentPages;

@@ -1,12 +1,10 @@
 /** What the source tells of the process before anything is done, and how both sides compare their files. */
 
 import { readlinkSync } from 'node:fs';
-import { native } from '../native/index.js';
 import type { Blocker } from '../shared/errors.js';
 import { digestOf } from '../shared/file-identity.js';
 import { hostFacts } from '../shared/host-facts.js';
 import type { FromSource, HostFacts, NeededFile } from '../shared/protocol/messages.js';
-import { limitNames } from '../shared/state/limits.js';
 import { kindOf, stampOfPath } from './capture/memory.js';
 import type { Conversation } from './conversation.js';
 import { typeOf } from './descriptor-types.js';
@@ -58,7 +56,7 @@ function offerOf({ process, view }: Inspection, files: NeededFile[], options: Of
     residentBytes: status.vmRssBytes + status.vmSwapBytes,
     files,
     effectiveUid: status.uids[1],
-    hardLimits: limitNames.map((_, resource) => native.getLimit(process.pid, resource)[1]),
+    hardLimits: process.limits().map(({ hard }) => hard),
   };
 }
 

@@ -5,9 +5,11 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
+import { parseLimits } from '../shared/proc/limits.js';
 import { type Mapping, parseMaps, parseSmaps } from '../shared/proc/mappings.js';
 import { parseStat, type Stat } from '../shared/proc/stat.js';
 import { parseStatus, type Status } from '../shared/proc/status.js';
+import { limitNames } from '../shared/state/limits.js';
 
 /** One thread as /proc shows it. */
 export interface ThreadView {
@@ -90,6 +92,20 @@ export class SourceProcess implements Disposable {
   readBytes(name: string): Buffer | null {
     const [content] = native.readFiles([`/proc/${this.pid}/${name}`]);
     return typeof content === 'number' ? null : content!;
+  }
+
+  /** Resource limits by number. prlimit(2) would need CAP_SYS_RESOURCE for other users' processes. */
+  limits(): { soft: bigint; hard: bigint }[] {
+    const unlimited = (1n << 64n) - 1n;
+    const limits = parseLimits(this.read('limits') ?? '');
+    return limitNames.map((name, resource) => {
+      const limit = limits.find((entry) => entry.resource === resource);
+      if (!limit) {
+        const what = `/proc/${this.pid}/limits does not tell the limit ${name}`;
+        throw new MigrationError('unreadable-state', what, { pid: this.pid, object: name });
+      }
+      return { soft: limit.soft ?? unlimited, hard: limit.hard ?? unlimited };
+    });
   }
 
   mappings(): Mapping[] {

@@ -42,7 +42,7 @@ export class Stopper {
     return captureAll({
       frozen,
       view: this.process.look(frozen.tids),
-      descriptors: openDescriptors(this.process.pid),
+      descriptors: openDescriptors(this.process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor),
       pipes: this.pipes,
     });
   }

@@ -69,6 +69,12 @@ export class TargetHost implements AsyncDisposable {
     }
   }
 
+  /** A command that runs another one inside the namespace: its program and arguments follow. */
+  get within(): string[] {
+    const init = this.find(1)!.pid;
+    return ['nsenter', '--target', String(init), '--pid', '--mount', '--'];
+  }
+
   /** The task with this pid inside the namespace; null where there is none. */
   find(innerPid: number): FoundTask | null {
     const namespace = readlinkSync(`/proc/${this.unshare.pid}/ns/pid_for_children`);

@@ -148,7 +148,8 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
                                        InstanceAccessor<&Carrier::Start>("start"),
                                        InstanceAccessor<&Carrier::End>("end"),
                                        InstanceAccessor<&Carrier::Scratch>("scratch"),
-                                       InstanceAccessor<&Carrier::ScratchBytes>("scratchBytes")});
+                                       InstanceAccessor<&Carrier::ScratchBytes>("scratchBytes"),
+                                       InstanceAccessor<&Carrier::Descriptor>("descriptor")});
     constructor = new Napi::FunctionReference(Napi::Persistent(type));
   }
 
@@ -195,6 +196,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     const int64_t made = static_cast<int64_t>(GetRegisters(tid_).rax);
     if (made == 0) {
       ReadProcess(tid_, stub_ + kControlOffset, &control, sizeof control);
+      descriptor_ = control.sockets[1];
       socket_.Reset(static_cast<int>(syscall(SYS_pidfd_getfd, Int(info[5]), control.sockets[0], 0)));
     }
     const int error = made != 0 ? static_cast<int>(-made) : errno;
@@ -202,6 +204,9 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     FailIf(Trace(PTRACE_DETACH, tid_, 0) != 0, "ptrace(PTRACE_DETACH)", tid_);
     // Without a socket the stub finds nobody at the other end and sends the thread home by itself.
     if (!connected) Fail(error, made != 0 ? "socketpair" : "pidfd_getfd", tid_, "no channel to the stub");
+    // A first answer: the stub has closed its copy of our end by then, so nobody sees it in the process.
+    Entry hello{SYS_getpid, {}, 0};
+    RunEntries(&hello, 1, -1);
   }
 
   Napi::Value Run(const Napi::CallbackInfo& info) {
@@ -214,8 +219,10 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
   }
 
   void RunTable(Napi::BigInt64Array words, int owned) {
-    Entry* entries = reinterpret_cast<Entry*>(words.Data());
-    const size_t total = words.ByteLength() / sizeof(Entry);
+    RunEntries(reinterpret_cast<Entry*>(words.Data()), words.ByteLength() / sizeof(Entry), owned);
+  }
+
+  void RunEntries(Entry* entries, size_t total, int owned) {
     if (!socket_) Fail(EPIPE, "remote call", tid_, "the stub was stopped");
     for (size_t done = 0; done < total; done += kCarrierEntries) {
       const uint64_t count = std::min(total - done, kCarrierEntries);
@@ -280,7 +287,10 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     return Napi::Number::New(info.Env(), kCarrierBytes - kScratchOffset);
   }
 
+  Napi::Value Descriptor(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), descriptor_); }
+
   pid_t tid_ = 0;
+  int descriptor_ = -1;
   HomeState home_;
   user_regs_struct original_;
   Gadgets gadgets_{};

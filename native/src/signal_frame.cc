@@ -1,10 +1,13 @@
 #include "signal_frame.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <cerrno>
 #include <algorithm>
 #include <cstring>
+#include <string>
 
+#include "scoped_fd.h"
 #include "tracee.h"
 
 namespace godwit {
@@ -65,6 +68,18 @@ std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
   return state;
 }
 
+void WriteGrowing(pid_t tid, uint64_t address, const std::vector<uint8_t>& data) {
+  const ScopedFd memory(open(("/proc/" + std::to_string(tid) + "/mem").c_str(), O_WRONLY | O_CLOEXEC));
+  FailIf(!memory, "open(/proc/PID/mem)", tid);
+  // From the top down: the stack grows towards what is written.
+  for (size_t end = data.size(); end > 0;) {
+    const size_t begin = end > 4096 ? end - 4096 : 0;
+    const ssize_t written = pwrite(memory.Get(), &data[begin], end - begin, static_cast<off_t>(address + begin));
+    if (written != static_cast<ssize_t>(end - begin)) Fail(EFAULT, "write(/proc/PID/mem)", tid, "no room on the stack");
+    end = begin;
+  }
+}
+
 }  // namespace
 
 SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t stub, uint64_t stub_bytes,
@@ -99,7 +114,14 @@ SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadget
     put(undo_context_at, &undo_context, sizeof undo_context);
     put(frames.undo, &gadgets.restorer, 8);
   }
-  WriteProcess(tid, frames.arguments, image.data(), image.size());
+  try {
+    WriteProcess(tid, frames.arguments, image.data(), image.size());
+  } catch (const KernelFailure& failure) {
+    if (failure.error != EFAULT) throw;
+    // The main thread's stack grows on demand, but only ptrace and /proc/PID/mem may make it (mm/memory.c,
+    // __access_remote_vm).
+    WriteGrowing(tid, frames.arguments, image);
+  }
   return frames;
 }
 

@@ -23,17 +23,19 @@ static Napi::Value UserfaultRegister(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-static Napi::Value UserfaultUnregister(const Napi::CallbackInfo& info) {
+static Napi::Value UserfaultUnprotect(const Napi::CallbackInfo& info) {
   const uint64_t start = Address(info[1]);
-  uffdio_range range{.start = start, .len = Address(info[2]) - start};
-  FailIf(ioctl(Int(info[0]), UFFDIO_UNREGISTER, &range) < 0, "ioctl(UFFDIO_UNREGISTER)");
+  uffdio_writeprotect protection{};
+  protection.range = {.start = start, .len = Address(info[2]) - start};
+  protection.mode = UFFDIO_WRITEPROTECT_MODE_DONTWAKE;
+  FailIf(ioctl(Int(info[0]), UFFDIO_WRITEPROTECT, &protection) < 0, "ioctl(UFFDIO_WRITEPROTECT)");
   return info.Env().Undefined();
 }
 
 void InitUserfault(Napi::Env env, Napi::Object exports) {
   Export<UserfaultApi>(exports, "userfaultApi");
   Export<UserfaultRegister>(exports, "userfaultRegister");
-  Export<UserfaultUnregister>(exports, "userfaultUnregister");
+  Export<UserfaultUnprotect>(exports, "userfaultUnprotect");
 }
 
 }  // namespace godwit

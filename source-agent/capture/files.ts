@@ -38,6 +38,7 @@ export const captureFiles: Capture<'files'> = {
 
   capture({ frozen, descriptors, pipes }) {
     const outside = (descriptor: OpenDescriptor) => leadsOut(descriptor, pipes);
+    const standard = (descriptor: OpenDescriptor) => isStandardStream(descriptor, descriptors, pipes);
     const pipeNumbers = new Map(insidePipes(descriptors, outside).map((ends, i) => [ends[0]!.inode, i]));
     const descriptions: Description[] = [];
     const representatives: OpenDescriptor[] = [];
@@ -49,7 +50,7 @@ export const captureFiles: Capture<'files'> = {
       if (index < 0) {
         index = descriptions.length;
         representatives.push(descriptor);
-        descriptions.push(describe(descriptor, pipeNumbers, outside, frozen.process.pid));
+        descriptions.push(describe(descriptor, pipeNumbers, outside, standard, frozen.process.pid));
       }
       numbered.push({
         fd: descriptor.fd,
@@ -167,6 +168,7 @@ function describe(
   descriptor: OpenDescriptor,
   pipeNumbers: ReadonlyMap<bigint, number>,
   isOutside: (descriptor: OpenDescriptor) => boolean,
+  isStandard: (descriptor: OpenDescriptor) => boolean,
   pid: number,
 ): Description {
   const { path, parsed } = descriptor;
@@ -189,19 +191,24 @@ function describe(
         watches: watchesOf(descriptor).map(({ fd, events, data }) => ({ fd, events, data })),
       };
     case 'pipe':
-      if (!isOutside(descriptor)) {
+      if (!isStandard(descriptor)) {
+        if (isOutside(descriptor)) throw appeared(descriptor, pid);
         const end = accessMode(descriptor) === 'read' ? 'read' : 'write';
         return { kind: 'pipe', pipe: pipeNumbers.get(descriptor.inode)!, end, flags };
       }
       return { kind: 'stream', direction: directionOf(descriptor), flags };
     case 'terminal':
     case 'socket':
-      return { kind: 'stream', direction: directionOf(descriptor), flags };
-    default: {
-      const what = `descriptor ${descriptor.fd} (${path}) appeared during the rounds and is not carried`;
-      throw new MigrationError('descriptor-kind', what, { pid, object: `descriptor ${descriptor.fd}` });
-    }
+      if (isStandard(descriptor)) return { kind: 'stream', direction: directionOf(descriptor), flags };
+      throw appeared(descriptor, pid);
+    default:
+      throw appeared(descriptor, pid);
   }
+}
+
+function appeared({ fd, path }: OpenDescriptor, pid: number): MigrationError {
+  const what = `descriptor ${fd} (${path}) appeared during the rounds and is not carried`;
+  return new MigrationError('descriptor-kind', what, { pid, object: `descriptor ${fd}` });
 }
 
 function directionOf(descriptor: OpenDescriptor): 'in' | 'out' {

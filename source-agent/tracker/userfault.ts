@@ -42,6 +42,8 @@ const features =
 export class UserfaultTracker implements Tracker {
   readonly name = 'userfault';
   #watched: TrackedMapping[] = [];
+  /** Mappings that could not be watched: gone since they were looked at, or of a kind the kernel refuses. */
+  #unwatched: TrackedMapping[] = [];
   #closed = false;
 
   private constructor(
@@ -69,7 +71,8 @@ export class UserfaultTracker implements Tracker {
     const fresh = mappings.flatMap((mapping) =>
       subtract([mapping], kept).map((range) => ({ ...range, anonymous: mapping.anonymous })),
     );
-    for (const range of fresh) if (this.#register(range)) kept.push(range);
+    this.#unwatched = [];
+    for (const range of fresh) (this.#register(range) ? kept : this.#unwatched).push(range);
     this.#watched = kept.sort((a, b) => (a.start < b.start ? -1 : 1));
   }
 
@@ -77,6 +80,8 @@ export class UserfaultTracker implements Tracker {
   #register({ start, end }: AddressRange): boolean {
     try {
       native.userfaultRegister(this.userfault, start, end, UserfaultMode.writeProtect);
+      // What the scan could not tell apart may have been watched all the time, and protected: all of it is due again.
+      native.userfaultUnprotect(this.userfault, start, end);
       return true;
     } catch (error) {
       if (isKernelError(error, 'ENOENT', 'ENOMEM', 'EINVAL')) return false;
@@ -99,6 +104,12 @@ export class UserfaultTracker implements Tracker {
   }
 
   async collectFinal(): Promise<FinalCollected> {
+    const [unwatched] = this.#unwatched;
+    if (unwatched) {
+      const object = `mapping ${formatRange(unwatched)}`;
+      const what = `${object} cannot be watched by userfaultfd`;
+      throw new MigrationError('tracker-unavailable', what, { pid: this.process.pid, object });
+    }
     const [anonymous, file] = await this.#scan(ScanMode.final, ScanMode.finalOwn);
     const present = triplesWhere(anonymous.pages, (category) => category !== 0n);
     const gone = flatten(triplesWhere(anonymous.pages, (category) => category === 0n));

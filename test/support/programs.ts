@@ -50,6 +50,14 @@ export function compileProgram(name: string): string {
   return executable;
 }
 
+/** Runs a command without the descriptors that whoever started the tests left open: they would lead out of it. */
+const withoutInherited = [
+  'bash',
+  '-c',
+  'for f in /proc/$$/fd/*; do n=$(basename "$f"); [ "$n" -le 2 ] || eval "exec $n>&-"; done; exec "$@"',
+  'bash',
+];
+
 export interface Verdict {
   passed: boolean;
   /** Lines "FAIL: what, expected E, got G". */
@@ -81,7 +89,7 @@ export class ProgramRun implements Disposable {
     // Programs that give up their rights still look for the check in here.
     chmodSync(this.folder, 0o755);
     this.statusFile = join(this.folder, 'status');
-    const [command, ...rest] = [...through, executable, this.statusFile, ...options];
+    const [command, ...rest] = [...withoutInherited, ...through, executable, this.statusFile, ...options];
     this.child = spawn(command!, rest, {
       stdio: 'ignore',
       env: env ?? { PATH: '/usr/bin:/bin', LANG: 'C' },

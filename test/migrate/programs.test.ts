@@ -1,0 +1,49 @@
+// time limit: 900 s
+/** Each self-checking program is moved once and then checks itself. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ProgramRun, type StartOptions } from '../support/programs.js';
+import { TwoHosts } from '../support/two-hosts.js';
+
+interface Variant extends StartOptions {
+  name: string;
+  /** Milliseconds between the program's READY and the move. */
+  settleMs?: number;
+}
+
+const variants: Variant[] = [
+  { name: 'memory' },
+  { name: 'threads' },
+  { name: 'registers' },
+  { name: 'signals' },
+  { name: 'process' },
+  { name: 'process', options: ['--title'] },
+  { name: 'files' },
+  { name: 'pipes' },
+  { name: 'clocks' },
+  { name: 'credentials' },
+  { name: 'credentials', options: ['--uid', '65534'] },
+  { name: 'credentials', options: ['--uid', '65534', '--no-new-privs'] },
+  { name: 'uts' },
+  { name: 'uts', options: ['--unshare'] },
+  { name: 'syscalls', options: ['--seconds', '8', '--slack', '1'] },
+  { name: 'six' },
+  { name: 'memory-churn', options: ['--mb', '32'] },
+  { name: 'memory-churn', options: ['--mb', '32', '--uid', '65534'] },
+  { name: 'writer', options: ['--mb', '64', '--rate', '50', '--window', '16'] },
+];
+
+for (const { name, ...start } of variants) {
+  test([name, ...(start.options ?? [])].join(' '), async () => {
+    await using hosts = await TwoHosts.start();
+    using run = await ProgramRun.start(name, start);
+    const { code, result, output } = await hosts.move(run.pid);
+    assert.is(code, 0, `${output}\n${hosts.targetLog}`);
+    assert.is(result.outcome, 'moved');
+    const { failures } = await run.check();
+    assert.equal(failures, []);
+    assert.ok(run.lines().includes('PASS'));
+  });
+}
+
+test.run();

@@ -1,0 +1,121 @@
+/**
+ * Two hosts on one machine, for moving real processes: this one, and a pid namespace with its own /proc and agent.
+ * `migrate` runs as a command of its own, as a user would run it.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseListening } from '../../cli/agent.js';
+import { eachLine } from '../../cli/demo/lines.js';
+import { TargetHost } from '../../cli/demo/target-host.js';
+import { createSecret } from '../../shared/secret.js';
+import type { FailureReport, Report } from '../../source-agent/report.js';
+
+export const command = [process.execPath, fileURLToPath(new URL('../../cli/main.js', import.meta.url))];
+
+export interface MoveResult {
+  code: number | null;
+  /** The last line of --json. */
+  result: Report | FailureReport;
+  /** Everything it printed. */
+  output: string;
+}
+
+export class TwoHosts implements AsyncDisposable {
+  private constructor(
+    readonly folder: string,
+    readonly secretFile: string,
+    readonly target: TargetHost,
+    private readonly home: HomeAgent | null,
+  ) {}
+
+  /** `withHome`: an agent on this host as well, to move back. */
+  static async start({ withHome = false } = {}): Promise<TwoHosts> {
+    const folder = mkdtempSync(join(tmpdir(), 'godwit-hosts-'));
+    const secretFile = join(folder, 'secret');
+    writeFileSync(secretFile, `${createSecret()}\n`, { mode: 0o600 });
+    const target = await TargetHost.start({ command, secretFile, folder });
+    const home = withHome ? await HomeAgent.start(secretFile, folder) : null;
+    return new TwoHosts(folder, secretFile, target, home);
+  }
+
+  /** Moves a process of this host to the target. */
+  move(pid: number, ...options: string[]): Promise<MoveResult> {
+    return this.run([...command, String(pid), this.target.address, ...options]);
+  }
+
+  /** Moves a process of the target, by its pid there, back to this host. */
+  moveBack(innerPid: number, ...options: string[]): Promise<MoveResult> {
+    if (!this.home) throw new Error('there is no agent on this host');
+    return this.run([...this.target.within, ...command, String(innerPid), this.home.address, ...options]);
+  }
+
+  /** Runs a `migrate` command with --json. */
+  run([program, ...given]: string[]): Promise<MoveResult> {
+    const args = [...given, '--json', '--secret-file', this.secretFile];
+    return new Promise((resolve) => {
+      const child = execFile(program!, args, { maxBuffer: 64 << 20 }, (_error, stdout, stderr) => {
+        const last = stdout.trim().split('\n').at(-1) ?? '';
+        const result = (last.startsWith('{') ? JSON.parse(last) : {}) as Report | FailureReport;
+        resolve({ code: child.exitCode, result, output: stdout + stderr });
+      });
+    });
+  }
+
+  /** What the target's agent logged. */
+  get targetLog(): string {
+    return readFileSync(join(this.folder, 'agent.log'), 'utf8');
+  }
+
+  /** Kills the process that has this pid on the target; false where there is none. */
+  killOnTarget(innerPid: number): boolean {
+    const found = this.target.find(innerPid);
+    if (found) process.kill(found.pid, 'SIGKILL');
+    return found !== null;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.home?.[Symbol.asyncDispose]();
+    await this.target[Symbol.asyncDispose]();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** An agent of this host. */
+class HomeAgent implements AsyncDisposable {
+  private constructor(
+    private readonly child: ChildProcess,
+    readonly address: string,
+  ) {}
+
+  static async start(secretFile: string, folder: string): Promise<HomeAgent> {
+    const [node, ...main] = command;
+    const given = [
+      'agent',
+      '--listen',
+      '127.0.0.1:0',
+      '--secret-file',
+      secretFile,
+      '--state-dir',
+      join(folder, 'home'),
+    ];
+    const child = spawn(node!, [...main, ...given], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const address = await new Promise<string>((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`the agent ended with exit code ${code}`)));
+      eachLine(child.stdout!, (line) => {
+        const listening = parseListening(line);
+        if (listening !== null) resolve(listening);
+      });
+    });
+    return new HomeAgent(child, address);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGTERM');
+    await ended;
+  }
+}
