@@ -16,6 +16,7 @@ const traceSysGood = 1;
 const traceClone = 8;
 const exitKill = 0x100000;
 const options = traceSysGood | traceClone | exitKill;
+const everySignal = (1n << 64n) - 1n;
 const stopMs = 5000;
 const syscallInstruction = Uint8Array.of(0x0f, 0x05);
 
@@ -41,6 +42,8 @@ export class Skeleton implements Disposable {
     this.threads.set(innerPid, pid);
     const [state] = native.seizeAndStop([pid], options, stopMs);
     if (state!.state !== 'stopped') throw new MigrationError('target-failed', 'the skeleton ended by itself');
+    // Signals that are queued for the program wait until it is itself; new threads inherit this.
+    native.writeThread(pid, undefined, undefined, everySignal);
     const vdso = this.mappings().find(({ path }) => path === '[vdso]');
     const gadget = vdso ? native.findBytes(pid, flatten([vdso]), syscallInstruction) : null;
     if (gadget === null)

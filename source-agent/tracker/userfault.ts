@@ -113,21 +113,28 @@ export class UserfaultTracker implements Tracker {
     const [anonymous, file] = await this.#scan(ScanMode.final, ScanMode.finalOwn);
     const present = triplesWhere(anonymous.pages, (category) => category !== 0n);
     const gone = flatten(triplesWhere(anonymous.pages, (category) => category === 0n));
-    const dropped = [...unflatten(this.sent.select(gone)), ...this.#revertedToFile()];
+    const own = this.#ownFilePages();
     return {
-      runs: runsOf(triples(present), file.pages),
+      runs: joined(runsOf(triples(present), file.pages), own.uncertain),
       replaced: this.#forget(anonymous.untracked, file.untracked),
-      dropped: flatten(mergeRanges(dropped)),
+      dropped: flatten(mergeRanges([...unflatten(this.sent.select(gone)), ...own.reverted])),
     };
   }
 
-  // Pages of private file mappings that were copied on write, sent, and dropped since: the kernel does not report
-  // them, because the mark of the protection stays in their place.
-  #revertedToFile(): AddressRange[] {
+  /**
+   * What became of pages of private file mappings that were copied on write and sent. A page dropped since then is not
+   * reported: the mark of its protection stays in its place, and looks like a page in swap. Such pages are read and
+   * sent again, whichever they are; where nothing is left the page is the file's again.
+   */
+  #ownFilePages(): { reverted: AddressRange[]; uncertain: BigUint64Array } {
     const sent = unflatten(this.sent.select(flatten(this.#watched.filter(({ anonymous }) => !anonymous))));
-    if (sent.length === 0) return [];
+    if (sent.length === 0) return { reverted: [], uncertain: new BigUint64Array(0) };
     const { pages } = native.scanPages(this.process.pagemap, flatten(sent), ScanMode.content);
-    return subtract(sent, mergeRanges(triplesWhere(pages, () => true)));
+    const uncertain = triplesWhere(pages, (category) => (category & PageCategory.present) === 0n);
+    return {
+      reverted: subtract(sent, mergeRanges(triplesWhere(pages, () => true))),
+      uncertain: BigUint64Array.from(uncertain.flatMap(({ start, end }) => [start, end, 0n])),
+    };
   }
 
   #scan(anonymousMode: ScanMode, fileMode: ScanMode) {
@@ -201,6 +208,14 @@ function triplesWhere(pages: BigUint64Array, wanted: (category: bigint) => boole
 
 function triples(ranges: readonly AddressRange[]): BigUint64Array {
   return BigUint64Array.from(ranges.flatMap(({ start, end }) => [start, end, PageCategory.present]));
+}
+
+function joined(a: BigUint64Array, b: BigUint64Array): BigUint64Array {
+  if (b.length === 0) return a;
+  const both = new BigUint64Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 /** Scan results as runs for the sender: in address order within each kind of memory. */
