@@ -22,6 +22,7 @@ import {
   flatten,
   formatRange,
   mergeRanges,
+  overlaps,
   subtract,
   unflatten,
 } from '../../shared/ranges.js';
@@ -67,25 +68,30 @@ export class UserfaultTracker implements Tracker {
   }
 
   watch(mappings: readonly TrackedMapping[]): void {
-    const kept = this.#watched.flatMap((old) => intersectionsOf(old, mappings));
-    const fresh = mappings.flatMap((mapping) =>
-      subtract([mapping], kept).map((range) => ({ ...range, anonymous: mapping.anonymous })),
-    );
     this.#unwatched = [];
-    for (const range of fresh) (this.#register(range) ? kept : this.#unwatched).push(range);
-    this.#watched = kept.sort((a, b) => (a.start < b.start ? -1 : 1));
+    const watched: TrackedMapping[] = [];
+    for (const mapping of mappings) {
+      const known = this.#watched.filter(
+        (old) => old.anonymous === mapping.anonymous && overlaps(old, mapping),
+      );
+      const uncovered = subtract([mapping], mergeRanges(known));
+      // Always a whole mapping: one that is watched in part is two, and mremap(2) refuses what is two.
+      if (uncovered.length === 0 || this.#register(mapping, uncovered)) watched.push(mapping);
+      else this.#unwatched.push(mapping);
+    }
+    this.#watched = watched;
   }
 
   /** False where the mapping went away before it could be watched: the next look at the mappings tells. */
-  #register({ start, end }: AddressRange): boolean {
+  #register(mapping: TrackedMapping, uncovered: readonly AddressRange[]): boolean {
     try {
-      native.userfaultRegister(this.userfault, start, end, UserfaultMode.writeProtect);
+      native.userfaultRegister(this.userfault, mapping.start, mapping.end, UserfaultMode.writeProtect);
       // What the scan could not tell apart may have been watched all the time, and protected: all of it is due again.
-      native.userfaultUnprotect(this.userfault, start, end);
+      for (const { start, end } of uncovered) native.userfaultUnprotect(this.userfault, start, end);
       return true;
     } catch (error) {
       if (isKernelError(error, 'ENOENT', 'ENOMEM', 'EINVAL')) return false;
-      const object = `mapping ${formatRange({ start, end })}`;
+      const object = `mapping ${formatRange(mapping)}`;
       const subject = { pid: this.process.pid, object };
       if (isKernelError(error, 'EBUSY')) {
         const what = `${object} is watched by another userfaultfd`;
@@ -186,16 +192,6 @@ function nothing(): CallBatch {
   const batch = new CallBatch();
   batch.add('brk', syscalls.brk, 0);
   return batch;
-}
-
-function intersectionsOf(old: TrackedMapping, mappings: readonly TrackedMapping[]): TrackedMapping[] {
-  return mappings
-    .filter((now) => now.anonymous === old.anonymous && now.start < old.end && old.start < now.end)
-    .map((now) => ({
-      start: now.start > old.start ? now.start : old.start,
-      end: now.end < old.end ? now.end : old.end,
-      anonymous: old.anonymous,
-    }));
 }
 
 function triplesWhere(pages: BigUint64Array, wanted: (category: bigint) => boolean): AddressRange[] {

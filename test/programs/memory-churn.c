@@ -24,6 +24,7 @@ struct segment {
   const char* last;  // the last thing done to the mapping, for the report
   uint64_t last_ns;
   bool is_break;  // the heap: grows by brk only
+  bool in_pieces;  // parts of it were mapped again: several mappings, perhaps
 };
 
 static struct writer {
@@ -177,6 +178,7 @@ static void map_again(struct writer* w, struct segment* s) {
   need(map_pages(w, at, span.pages, s->file_page + span.from) == at, s, "mmap at the same place");
   pthread_mutex_unlock(&holes);
   memset(s->ledger + span.from, 0, span.pages * sizeof *s->ledger);
+  s->in_pieces = true;
   w->mappings++;
   done(s, "mapping pages again");
 }
@@ -190,20 +192,23 @@ static void resize_break(struct writer* w, struct segment* s) {
   done(s, "moving the program break");
 }
 
+// Since Linux 6.17 mremap(2) moves several mappings one by one and may fail in between with some of them moved; before
+// that it refused them all. So what may be several mappings (pages of it were mapped again) stays where it is.
+static bool is_one_mapping(struct writer* w, const struct segment* s) {
+  if (s->in_pieces) w->refused++;
+  return !s->in_pieces;
+}
+
 static void resize(struct writer* w, struct segment* s) {
   if (s->is_break) return resize_break(w, s);
+  if (!is_one_mapping(w, s)) return;
   size_t pages = 1 + next_random(w, capacity);
   if (w->kind == kFile && s->file_page + pages > file_pages) pages = file_pages - s->file_page;
   pthread_mutex_lock(&holes);
   char* at = mremap(s->at, s->pages * kPage, pages * kPage, MREMAP_MAYMOVE);
-  int error = errno;
   pthread_mutex_unlock(&holes);
-  if (at == MAP_FAILED) {
-    // Not one mapping any more (pages of it were mapped again): growing it is refused.
-    need(error == EFAULT, s, "mremap");
-    w->refused++;
-    return;
-  }
+  need(at != MAP_FAILED, s, "mremap");
+  if (at == MAP_FAILED) return;
   if (pages > s->pages) memset(s->ledger + s->pages, 0, (pages - s->pages) * sizeof *s->ledger);
   s->at = at;
   s->pages = pages;
@@ -212,19 +217,14 @@ static void resize(struct writer* w, struct segment* s) {
 }
 
 static void move(struct writer* w, struct segment* s) {
-  if (s->is_break) return;
+  if (s->is_break || !is_one_mapping(w, s)) return;
   pthread_mutex_lock(&holes);
   void* place = mmap(NULL, s->pages * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   need(place != MAP_FAILED, s, "mmap of a new place");
   char* at = mremap(s->at, s->pages * kPage, s->pages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, place);
-  int error = errno;
-  if (at == MAP_FAILED) munmap(place, s->pages * kPage);
   pthread_mutex_unlock(&holes);
-  if (at == MAP_FAILED) {
-    need(error == EFAULT, s, "mremap to a new place");
-    w->refused++;
-    return;
-  }
+  need(at != MAP_FAILED, s, "mremap to a new place");
+  if (at == MAP_FAILED) return;
   s->at = at;
   w->moves++;
   done(s, "moving");
@@ -238,6 +238,7 @@ static void create(struct writer* w, struct segment* s) {
   pthread_mutex_unlock(&holes);
   need(at != MAP_FAILED, s, "mmap");
   s->at = at;
+  s->in_pieces = false;
   memset(s->ledger, 0, s->pages * sizeof *s->ledger);
   // Some pages stay as mapped.
   for (size_t page = 0; page < s->pages; page++)
