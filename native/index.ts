@@ -328,6 +328,9 @@ interface Addon {
   scanPagesAsync(pagemap: number, spans: Ranges, mode: ScanMode, threads: number): Promise<ScanResult>;
 
   // userfault.cc
+  /** The mapping that holds an address at this moment (PROCMAP_QUERY on a descriptor of /proc/PID/maps); null where
+   *  there is none. Throws ENOTTY before Linux 6.11. */
+  mappingAt(maps: number, address: bigint): { start: bigint; end: bigint } | null;
   /** UFFDIO_API. Returns the features the kernel has. Throws EINVAL when one that was asked for is missing. */
   userfaultApi(userfault: number, features: bigint): bigint;
   userfaultRegister(userfault: number, start: bigint, end: bigint, mode: number): void;

@@ -2,7 +2,7 @@
  * From one layout of an address space to the next: which parts stay, what has to be unmapped, mapped, protected. Pure;
  * both sides derive the same from the same lists, so only the lists travel.
  */
-import { type AddressRange, mergeRanges, subtract } from './ranges.js';
+import { type AddressRange, subtract } from './ranges.js';
 import type { Mapping } from './state/memory.js';
 
 export interface KeptPiece extends AddressRange {
@@ -19,13 +19,8 @@ export interface LayoutChange {
   kept: KeptPiece[];
 }
 
-/** `fresh`: parts of `next` that must begin empty although they look like what was there. */
-export function changeOf(
-  before: readonly Mapping[],
-  next: readonly Mapping[],
-  fresh: readonly AddressRange[] = [],
-): LayoutChange {
-  const kept = keptPieces(before, next, mergeRanges(fresh));
+export function changeOf(before: readonly Mapping[], next: readonly Mapping[]): LayoutChange {
+  const kept = keptPieces(before, next);
   return {
     unmap: subtract(before.filter(isMovable), kept),
     map: next
@@ -40,11 +35,7 @@ export function changeOf(
   };
 }
 
-function keptPieces(
-  before: readonly Mapping[],
-  next: readonly Mapping[],
-  fresh: readonly AddressRange[],
-): KeptPiece[] {
+function keptPieces(before: readonly Mapping[], next: readonly Mapping[]): KeptPiece[] {
   const kept: KeptPiece[] = [];
   let first = 0;
   for (const after of next) {
@@ -54,7 +45,7 @@ function keptPieces(
       if (!isMovable(after) || !isSameObject(old, after)) continue;
       const start = old.start > after.start ? old.start : after.start;
       const end = old.end < after.end ? old.end : after.end;
-      for (const piece of subtract([{ start, end }], fresh)) kept.push({ ...piece, before: old, after });
+      kept.push({ start, end, before: old, after });
     }
   }
   return kept;

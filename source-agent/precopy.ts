@@ -2,6 +2,7 @@
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { changeOf } from '../shared/layout.js';
+import { parseMaps } from '../shared/proc/mappings.js';
 import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { refusal } from './capture/memory.js';
@@ -27,8 +28,8 @@ export interface RoundResult {
 export class PreCopy {
   #maps = '';
   #layout: Mapping[] = [];
-  /** Mappings found to be others than they seemed: the target makes them anew. */
-  #replaced: AddressRange[] = [];
+  /** Some mappings turned out to be others than those that were watched. */
+  #replaced = false;
   /** Pages that could not be read when they were due. */
   #missing: AddressRange[] = [];
   #number = 0;
@@ -55,11 +56,11 @@ export class PreCopy {
 
   /** One round while the program runs. */
   async round(): Promise<RoundResult> {
-    await this.#followLayout();
+    const changed = await this.#followLayout();
     const collectedAtMs = performance.now();
     const { runs, replaced } = await this.tracker.collect();
-    this.#replaced.push(...replaced);
-    const sent = await this.#send(runs, false);
+    this.#replaced = replaced.length > 0;
+    const sent = await this.#send(changed ? clip(runs, this.#tracked()) : runs, false);
     await this.conversation.ask(
       { type: 'round', number: this.#number, frames: this.stream.frames },
       roundMs,
@@ -75,12 +76,15 @@ export class PreCopy {
     return result;
   }
 
-  async #followLayout(): Promise<void> {
+  /** True when the layout changed. */
+  async #followLayout(): Promise<boolean> {
     const maps = this.process.mapsText();
-    if (maps === this.#maps && this.#replaced.length === 0) return;
+    const changed = maps !== this.#maps;
+    // At once: the older the look, the more of the mappings are others by now.
+    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(parseMaps(maps), null)));
     this.#maps = maps;
-    await this.#announce(this.#look(null));
-    this.tracker.watch(this.#tracked());
+    if (changed) await this.#announce(this.#look(null));
+    return changed;
   }
 
   #tracked(): TrackedMapping[] {
@@ -99,13 +103,10 @@ export class PreCopy {
 
   /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
   async #announce(layout: Mapping[]): Promise<void> {
-    const fresh = mergeRanges(this.#replaced);
-    const { kept } = changeOf(this.#layout, layout, fresh);
+    const { kept } = changeOf(this.#layout, layout);
     this.sent.forget(flatten(subtract(this.#layout, mergeRanges(kept))));
     this.#layout = layout;
-    this.#replaced = [];
-    const message = { type: 'layout', mappings: layout, fresh: fresh.map(pairOf) } as const;
-    await this.conversation.ask(message, answerMs, 'applied');
+    await this.conversation.ask({ type: 'layout', mappings: layout }, answerMs, 'applied');
   }
 
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
@@ -124,20 +125,16 @@ export class PreCopy {
     onScanned: () => void,
   ): Promise<{ sent: SendResult; dropped: AddressRange[] }> {
     let collected = await final.collected;
-    if (collected.replaced.length > 0 || this.#replaced.length > 0) {
-      this.#replaced.push(...collected.replaced);
+    if (collected.replaced.length > 0 || this.#replaced) {
       this.tracker.watch(trackedMappings(final.layout));
       collected = await this.tracker.collectFinal();
     }
     onScanned();
-    const announce = final.changed || this.#replaced.length > 0;
-    if (announce) await this.#announce(final.layout);
+    if (final.changed) await this.#announce(final.layout);
+    // What was unmapped is gone with its mapping.
+    const dropped = unflatten(this.sent.select(collected.dropped));
     const sent = await this.#send(withMissing(collected.runs, this.#stillThere()), true);
-    // What was unmapped or made anew is gone with its mapping.
-    return {
-      sent,
-      dropped: announce ? unflatten(this.sent.select(collected.dropped)) : unflatten(collected.dropped),
-    };
+    return { sent, dropped };
   }
 
   /** Pages that could not be read in their round and have content: as runs. */
@@ -162,6 +159,26 @@ export interface FinalScan {
 
 export function pairOf({ start, end }: AddressRange): [bigint, bigint] {
   return [start, end];
+}
+
+/** The parts of runs inside these mappings; the others went away between two looks. */
+function clip(runs: BigUint64Array, mappings: readonly AddressRange[]): BigUint64Array {
+  const ranges = mergeRanges(mappings);
+  const kept: bigint[] = [];
+  for (let i = 0; i < runs.length; i += 3) {
+    const [start, end, flag] = [runs[i]!, runs[i + 1]!, runs[i + 2]!];
+    let low = 0;
+    for (let high = ranges.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if (ranges[middle]!.end <= start) low = middle + 1;
+      else high = middle;
+    }
+    for (let at = low; at < ranges.length && ranges[at]!.start < end; at += 1) {
+      const range = ranges[at]!;
+      kept.push(range.start > start ? range.start : start, range.end < end ? range.end : end, flag);
+    }
+  }
+  return BigUint64Array.from(kept);
 }
 
 function withMissing(runs: BigUint64Array, missing: BigUint64Array): BigUint64Array {

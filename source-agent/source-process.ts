@@ -25,9 +25,10 @@ export interface ProcessView {
 }
 
 export class SourceProcess implements Disposable {
-  /** /proc/PID/pagemap, /proc/PID/mem and a pidfd, open as long as this object. */
+  /** /proc/PID/pagemap, mem and maps, and a pidfd, open as long as this object. */
   readonly pagemap: number;
   readonly memory: number;
+  readonly maps: number;
   readonly pidfd: number;
 
   private constructor(readonly pid: number) {
@@ -36,11 +37,12 @@ export class SourceProcess implements Disposable {
       opened.push(native.pidfdOpen(pid));
       opened.push(openSync(`/proc/${pid}/pagemap`, 'r'));
       opened.push(openSync(`/proc/${pid}/mem`, 'r'));
+      opened.push(openSync(`/proc/${pid}/maps`, 'r'));
     } catch (error) {
       for (const fd of opened) closeSync(fd);
       throw error;
     }
-    [this.pidfd, this.pagemap, this.memory] = opened as [number, number, number];
+    [this.pidfd, this.pagemap, this.memory, this.maps] = opened as [number, number, number, number];
   }
 
   /** Throws MigrationError: no-such-process, not-permitted. */
@@ -57,7 +59,7 @@ export class SourceProcess implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const fd of [this.pidfd, this.pagemap, this.memory]) closeSync(fd);
+    for (const fd of [this.pidfd, this.pagemap, this.memory, this.maps]) closeSync(fd);
   }
 
   /** Ids of all threads, in our pid namespace. */

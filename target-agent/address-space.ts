@@ -60,10 +60,10 @@ export class AddressSpace {
     this.#layout = layout;
   }
 
-  /** Goes from the layout there is to the next; `fresh` begins empty. */
-  follow(layout: Mapping[], fresh: readonly AddressRange[]): void {
+  /** Goes from the layout there is to the next. */
+  follow(layout: Mapping[]): void {
     if (layout.some((mapping) => overlaps(mapping, this.skeleton.stub))) this.skeleton.moveStub(layout);
-    this.#apply(changeOf(this.#layout, layout, fresh));
+    this.#apply(changeOf(this.#layout, layout));
     this.#layout = layout;
   }
 

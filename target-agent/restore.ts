@@ -63,12 +63,9 @@ export class Restoration implements Disposable {
   }
 
   /** Follows the mappings of the source. */
-  layout({ mappings, fresh }: Message<'layout'>): void {
+  layout({ mappings }: Message<'layout'>): void {
     const before = this.#space!.fillable;
-    this.#space!.follow(
-      mappings,
-      fresh.map(([start, end]) => ({ start, end })),
-    );
+    this.#space!.follow(mappings);
     if (this.#userfault < 0) return;
     // Registering what is registered already changes nothing.
     for (const { start, end } of this.#space!.fillable) {

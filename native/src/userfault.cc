@@ -3,6 +3,8 @@
 #include <napi.h>
 #include <sys/ioctl.h>
 
+#include <cerrno>
+
 #include "arguments.h"
 #include "error.h"
 
@@ -12,6 +14,30 @@ static Napi::Value UserfaultApi(const Napi::CallbackInfo& info) {
   uffdio_api api{.api = UFFD_API, .features = Address(info[1]), .ioctls = 0};
   FailIf(ioctl(Int(info[0]), UFFDIO_API, &api) < 0, "ioctl(UFFDIO_API)");
   return BigUint(info.Env(), api.features);
+}
+
+// struct procmap_query of linux/fs.h (6.11), which is newer than the headers of the oldest supported build hosts.
+struct MappingQuery {
+  uint64_t size, flags, address;
+  uint64_t start, end, vma_flags, page_size, offset, inode;
+  uint32_t device_major, device_minor, name_size, build_id_size;
+  uint64_t name, build_id;
+};
+static_assert(sizeof(MappingQuery) == 104);
+constexpr unsigned long kMappingQuery = _IOWR('f', 17, MappingQuery);
+
+static Napi::Value MappingAt(const Napi::CallbackInfo& info) {
+  MappingQuery query{};
+  query.size = sizeof query;
+  query.address = Address(info[1]);
+  if (ioctl(Int(info[0]), kMappingQuery, &query) < 0) {
+    FailIf(errno != ENOENT && errno != ESRCH, "ioctl(PROCMAP_QUERY)");
+    return info.Env().Null();
+  }
+  Napi::Object range = Napi::Object::New(info.Env());
+  range.Set("start", BigUint(info.Env(), query.start));
+  range.Set("end", BigUint(info.Env(), query.end));
+  return range;
 }
 
 static Napi::Value UserfaultRegister(const Napi::CallbackInfo& info) {
@@ -34,6 +60,7 @@ static Napi::Value UserfaultUnprotect(const Napi::CallbackInfo& info) {
 
 void InitUserfault(Napi::Env env, Napi::Object exports) {
   Export<UserfaultApi>(exports, "userfaultApi");
+  Export<MappingAt>(exports, "mappingAt");
   Export<UserfaultRegister>(exports, "userfaultRegister");
   Export<UserfaultUnprotect>(exports, "userfaultUnprotect");
 }

@@ -73,8 +73,8 @@ const Identities = v.strictObject({
 
 const Build = v.strictObject({ type: v.literal('build'), mappings: Mappings, state: CompleteState });
 
-/** The mappings changed: the whole new list, and which of it must be made anew though it looks the same. */
-const Layout = v.strictObject({ type: v.literal('layout'), mappings: Mappings, fresh: Ranges });
+/** The mappings changed: the whole new list. */
+const Layout = v.strictObject({ type: v.literal('layout'), mappings: Mappings });
 
 /** All page frames of a round have been sent: `frames` on the page channel since it opened. */
 const Round = v.strictObject({ type: v.literal('round'), number: count, frames: count });

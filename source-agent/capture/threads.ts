@@ -77,7 +77,7 @@ function threadState(
   return {
     tid: status.nsPid.at(-1)!,
     name: status.name,
-    registers: toBytes(thread.remainingNs === null ? registers : namedAgain(frozen, registers, tid)),
+    registers: toBytes(namedAgain(frozen, registers, tid)),
     extendedState: image.extendedState,
     signalMask: image.signalMask,
     alternateStack: own.alternateStack,

@@ -6,7 +6,7 @@ import type { TrackedMapping } from '../layout.js';
 export interface Collected {
   /** Pages to send, as [start, end, RunFlag] triples. */
   runs: BigUint64Array;
-  /** Mappings that are not the ones that were tracked: all of them must be sent again into fresh memory. */
+  /** Where mappings are not the ones that were watched: once watched again, all that is in them counts as written. */
   replaced: AddressRange[];
 }
 

@@ -45,6 +45,8 @@ export class UserfaultTracker implements Tracker {
   #watched: TrackedMapping[] = [];
   /** Mappings that could not be watched: gone since they were looked at, or of a kind the kernel refuses. */
   #unwatched: TrackedMapping[] = [];
+  /** The kernel tells of a single mapping (PROCMAP_QUERY, Linux 6.11). */
+  #canQuery = true;
   #closed = false;
 
   private constructor(
@@ -70,22 +72,31 @@ export class UserfaultTracker implements Tracker {
   watch(mappings: readonly TrackedMapping[]): void {
     this.#unwatched = [];
     const watched: TrackedMapping[] = [];
+    const borders = new Set(mappings.flatMap(({ start, end }) => [start, end]));
     for (const mapping of mappings) {
       const known = this.#watched.filter(
         (old) => old.anonymous === mapping.anonymous && overlaps(old, mapping),
       );
       const uncovered = subtract([mapping], mergeRanges(known));
       // Always a whole mapping: one that is watched in part is two, and mremap(2) refuses what is two.
-      if (uncovered.length === 0 || this.#register(mapping, uncovered)) watched.push(mapping);
+      if (uncovered.length === 0 || this.#register(mapping, uncovered, borders)) watched.push(mapping);
       else this.#unwatched.push(mapping);
     }
     this.#watched = watched;
   }
 
   /** False where the mapping went away before it could be watched: the next look at the mappings tells. */
-  #register(mapping: TrackedMapping, uncovered: readonly AddressRange[]): boolean {
+  #register(
+    mapping: TrackedMapping,
+    uncovered: readonly AddressRange[],
+    borders: ReadonlySet<bigint>,
+  ): boolean {
+    // What has other bounds by now must not be cut in two: the next look at the mappings tells what it became. That
+    // several became one is our own doing: watched neighbours join.
+    const now = this.#mappingAt(mapping);
+    if (!now || !borders.has(now.start) || !borders.has(now.end) || now.end < mapping.end) return false;
     try {
-      native.userfaultRegister(this.userfault, mapping.start, mapping.end, UserfaultMode.writeProtect);
+      native.userfaultRegister(this.userfault, now.start, now.end, UserfaultMode.writeProtect);
       // What the scan could not tell apart may have been watched all the time, and protected: all of it is due again.
       for (const { start, end } of uncovered) native.userfaultUnprotect(this.userfault, start, end);
       return true;
@@ -98,6 +109,17 @@ export class UserfaultTracker implements Tracker {
         throw new MigrationError('tracker-taken', what, subject, { cause: error });
       }
       throw error;
+    }
+  }
+
+  #mappingAt(mapping: AddressRange): AddressRange | null {
+    if (!this.#canQuery) return mapping;
+    try {
+      return native.mappingAt(this.process.maps, mapping.start);
+    } catch (error) {
+      if (!isKernelError(error, 'ENOTTY', 'EINVAL')) throw error;
+      this.#canQuery = false;
+      return mapping;
     }
   }
 
