@@ -76,6 +76,9 @@ export class WaitClock {
       this.#known.delete(tid);
       return null;
     }
+    const left = remainderGiven(registers, observation?.sleepsIn ?? '');
+    // Interrupting a sleep makes the kernel write what is left of it where the program asked for that.
+    if (left !== null) return readTimespec(left);
     const now = process.hrtime.bigint();
     const restarted = currentSyscall(registers) === syscalls.restartSyscall;
     const signature = signatureOf(registers);
@@ -90,6 +93,13 @@ export class WaitClock {
     this.#known.set(tid, { signature, deadlineNs });
     return deadlineNs > now ? deadlineNs - now : 0n;
   }
+}
+
+/** The address to which a sleep writes its remainder; null where the program did not ask for it. */
+function remainderGiven(registers: Registers, sleepsIn: string): bigint | null {
+  const number = interruptedCall(registers, sleepsIn);
+  const pointer = number === syscalls.nanosleep ? 'rsi' : number === syscalls.clockNanosleep ? 'r10' : null;
+  return pointer === null || get(registers, pointer) === 0n ? null : get(registers, pointer);
 }
 
 function signatureOf(registers: Registers): string {

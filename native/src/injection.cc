@@ -326,6 +326,15 @@ Napi::Value FindBytes(const Napi::CallbackInfo& info) {
   return info.Env().Null();
 }
 
+// Takes a task from any stop to one in which it has nothing left to report: from there the registers decide alone
+// how it goes on, interrupted system calls included.
+void ToQuietStop(pid_t tid) {
+  FailIf(Trace(PTRACE_INTERRUPT, tid, 0) != 0, "ptrace(PTRACE_INTERRUPT)", tid);
+  FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
+  WaitResult result = WaitFor(tid, DeadlineIn(kCallTimeoutMs));
+  if (!result.Stopped() || result.Event() != kEventStop) Fail(EIO, "remote call", tid, "unexpected stop");
+}
+
 int64_t StepCall(pid_t tid, uint64_t gadget, const Entry& call) {
   user_regs_struct registers = GetRegisters(tid);
   registers.rip = gadget;
@@ -338,15 +347,11 @@ int64_t StepCall(pid_t tid, uint64_t gadget, const Entry& call) {
   registers.r8 = call.arguments[4];
   registers.r9 = call.arguments[5];
   SetRegisters(tid, registers);
-  const int64_t deadline = DeadlineIn(kCallTimeoutMs);
-  for (;;) {
-    FailIf(Trace(PTRACE_SINGLESTEP, tid, 0) != 0, "ptrace(PTRACE_SINGLESTEP)", tid);
-    WaitResult result = WaitFor(tid, deadline);
-    if (!result.Stopped()) Fail(ESRCH, "remote call", tid, "the task ended");
-    if (result.Event() == kEventStop) continue;  // a group-stop reports itself once before the step
-    if (result.Event() != 0 || result.Signal() != SIGTRAP) Fail(EIO, "remote call", tid, "unexpected stop");
-    return static_cast<int64_t>(GetRegisters(tid).rax);
-  }
+  ToSyscallStop(tid);
+  ToSyscallStop(tid);
+  const int64_t result = static_cast<int64_t>(GetRegisters(tid).rax);
+  ToQuietStop(tid);
+  return result;
 }
 
 Napi::Value StepCallJs(const Napi::CallbackInfo& info) {
@@ -387,10 +392,7 @@ Napi::Value ArmWait(const Napi::CallbackInfo& info) {
   registers.r9 = call->arguments[5];
   SetRegisters(tid, registers);
   ToSyscallStop(tid);
-  FailIf(Trace(PTRACE_INTERRUPT, tid, 0) != 0, "ptrace(PTRACE_INTERRUPT)", tid);
-  FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
-  WaitResult result = WaitFor(tid, DeadlineIn(kCallTimeoutMs));
-  if (!result.Stopped() || result.Event() != kEventStop) Fail(EIO, "remote wait", tid, "unexpected stop");
+  ToQuietStop(tid);
   call->result = static_cast<int64_t>(GetRegisters(tid).rax);
   return info.Env().Undefined();
 }
@@ -412,14 +414,25 @@ Napi::Value RunTable(const Napi::CallbackInfo& info) {
     registers.rip = stub;
     registers.rbx = stub + kTableOffset;
     registers.r12 = count;
+    registers.r13 = stub + kControlOffset;
     registers.rax = 0;
     registers.orig_rax = ~0ull;
     SetRegisters(tid, registers);
-    for (;;) {
-      FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
-      WaitResult result = WaitFor(tid, deadline);
+    const uint64_t unfinished = 0;
+    WriteProcess(tid, stub + kControlOffset, &unfinished, sizeof unfinished);
+    FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
+    uint64_t finished = 0;
+    for (int look = 0; !finished; look++) {
+      WaitResult result{tid};
+      const pid_t got = waitpid(tid, &result.status, __WALL | WNOHANG);
+      FailIf(got < 0, "waitpid", tid);
+      if (got == 0) {
+        ReadProcess(tid, stub + kControlOffset, &finished, sizeof finished);
+        if (!finished) PauseBetweenLooks(look);
+        if (HasPassed(deadline)) Fail(ETIMEDOUT, "remote calls", tid);
+        continue;
+      }
       if (!result.Stopped()) Fail(ESRCH, "remote calls", tid, "the task ended");
-      if (result.Event() == kEventStop) continue;
       if (result.Event() == PTRACE_EVENT_CLONE || result.Event() == PTRACE_EVENT_FORK ||
           result.Event() == PTRACE_EVENT_VFORK) {
         unsigned long child = 0;
@@ -427,11 +440,13 @@ Napi::Value RunTable(const Napi::CallbackInfo& info) {
                tid);
         if (!WaitFor(static_cast<pid_t>(child), deadline).Stopped()) Fail(ESRCH, "clone3", tid, "the new task ended");
         made.Set(made.Length(), static_cast<double>(child));
-        continue;
+      } else if (result.Event() != kEventStop) {
+        Fail(EIO, "remote calls", tid, "unexpected stop " + std::to_string(result.status));
       }
-      if (result.Event() == 0 && result.Signal() == SIGTRAP) break;
-      Fail(EIO, "remote calls", tid, "unexpected stop " + std::to_string(result.status));
+      FailIf(Trace(PTRACE_CONT, tid, 0) != 0, "ptrace(PTRACE_CONT)", tid);
     }
+    FailIf(Trace(PTRACE_INTERRUPT, tid, 0) != 0, "ptrace(PTRACE_INTERRUPT)", tid);
+    if (!WaitFor(tid, deadline).Stopped()) Fail(ESRCH, "remote calls", tid, "the task ended");
     ReadProcess(tid, stub + kTableOffset, entries + done, count * sizeof(Entry));
   }
   return made;

@@ -4,8 +4,9 @@
 
         .text
 
-# --- table_stub: runs a table in a skeleton, then traps back to the tracer.
-#     rbx = first entry, r12 = number of entries
+# --- table_stub: runs a table in a skeleton, says so in memory, and waits to be interrupted. No trap: a SIGTRAP would be
+#     forced through the program's own signal state.
+#     rbx = first entry, r12 = number of entries, r13 = word that becomes 1 at the end
         .globl godwit_table_stub
         .globl godwit_table_stub_end
 godwit_table_stub:
@@ -21,7 +22,10 @@ godwit_table_stub:
         add     $64, %rbx
         dec     %r12
         jnz     1b
-        int3
+        movq    $1, (%r13)
+2:      mov     $34, %eax                       # pause
+        syscall
+        jmp     2b
 godwit_table_stub_end:
 
 # --- carrier_stub: what one thread of a source executes while an agent works in it. No trap, no tracer: it waits for

@@ -33,10 +33,21 @@ int WaitResult::Signal() const { return WSTOPSIG(status); }
 
 int64_t DeadlineIn(int64_t milliseconds) { return Now() + milliseconds * 1000000; }
 
+bool HasPassed(int64_t deadline_ns) { return Now() > deadline_ns; }
+
+void PauseBetweenLooks(int look) {
+  constexpr int kSpins = 200;
+  if (look < kSpins) {
+    __builtin_ia32_pause();
+  } else {
+    timespec nap{0, 50000};
+    nanosleep(&nap, nullptr);
+  }
+}
+
 WaitResult WaitFor(pid_t tid, int64_t deadline_ns) {
-  // A ptrace stop takes some 10 us, and a blocking waitpid has no time limit: spin first, then sleep in short steps.
-  const int64_t spin_until = Now() + 300000;
-  for (;;) {
+  // A blocking waitpid has no time limit.
+  for (int look = 0;; look++) {
     WaitResult result{tid};
     pid_t got = waitpid(tid, &result.status, __WALL | WNOHANG);
     if (got == tid) return result;
@@ -45,14 +56,8 @@ WaitResult WaitFor(pid_t tid, int64_t deadline_ns) {
       return result;
     }
     FailIf(got < 0 && errno != EINTR, "waitpid", tid);
-    int64_t now = Now();
-    if (now > deadline_ns) Fail(ETIMEDOUT, "waitpid", tid, "the thread did not stop in time");
-    if (now < spin_until) {
-      __builtin_ia32_pause();
-    } else {
-      timespec nap{0, 50000};
-      nanosleep(&nap, nullptr);
-    }
+    if (HasPassed(deadline_ns)) Fail(ETIMEDOUT, "waitpid", tid, "the thread did not stop in time");
+    PauseBetweenLooks(look);
   }
 }
 

@@ -28,6 +28,9 @@ struct WaitResult {
 // Waits for one tracee without ever blocking longer than the deadline. Throws ETIMEDOUT.
 WaitResult WaitFor(pid_t tid, int64_t deadline_ns);
 int64_t DeadlineIn(int64_t milliseconds);
+bool HasPassed(int64_t deadline_ns);
+// Between two looks at something that takes some 10 us, or much longer: a pause at first, then a short sleep.
+void PauseBetweenLooks(int look);
 
 user_regs_struct GetRegisters(pid_t tid);
 void SetRegisters(pid_t tid, const user_regs_struct& registers);
