@@ -2,6 +2,7 @@
 //
 //   --seconds N   how long timeouts are (3)      --slack N   how late a timeout may come, seconds (1)
 //   --only NAME   only probes whose name begins so
+//   --without NAME  all but this one
 //   --no-epoll    leave those out that need an epoll descriptor
 // All calls are raw: what the kernel says is not hidden by the library.
 #include "program.h"
@@ -271,7 +272,8 @@ static void* run(void* argument) {
 static bool wanted(const struct probe* probe) {
   const char* only = text_option("--only", "");
   if (has_option("--no-epoll") && strncmp(probe->name, "epoll", 5) == 0) return false;
-  return strncmp(probe->name, only, strlen(only)) == 0;
+  const char* without = text_option("--without", "");
+  return strncmp(probe->name, only, strlen(only)) == 0 && strcmp(probe->name, without) != 0;
 }
 
 static void set_up(struct probe* probe) {
