@@ -11,6 +11,7 @@ const transferMs = 5000;
 
 export class ShepherdLink implements Disposable {
   readonly #channel: LocalChannel<FromShepherd, WireValue>;
+  #closed = false;
 
   constructor(
     messages: number,
@@ -26,7 +27,7 @@ export class ShepherdLink implements Disposable {
     this.#channel.send(message as unknown as WireValue);
   }
 
-  /** The next answer. Throws 'target-failed' when the shepherd is gone. */
+  /** The next answer. Throws 'target-failed' when the shepherd is gone or says nothing for ten minutes. */
   async answer(): Promise<FromShepherd> {
     try {
       return await this.#channel.receive(answerMs);
@@ -40,6 +41,20 @@ export class ShepherdLink implements Disposable {
     return this.answer();
   }
 
+  /** How the migrated process ended, however long that takes; null when the shepherd is gone without a word. */
+  async ended(): Promise<Extract<FromShepherd, { type: 'ended' }> | null> {
+    // An agent that ends does not wait for the processes it has received.
+    this.#channel.setReferenced(false);
+    try {
+      for (;;) {
+        const message = await this.#channel.receive();
+        if (message.type === 'ended') return message;
+      }
+    } catch {
+      return null; // it keeps a record of its own
+    }
+  }
+
   /** The skeleton's memory and userfaultfd; whoever receives them closes them. */
   receiveTarget(): { memory: number; userfault: number } {
     const received = native.receiveDescriptors(this.transfer, transferMs);
@@ -51,7 +66,10 @@ export class ShepherdLink implements Disposable {
     return { memory: memory!, userfault: userfault! };
   }
 
+  /** Lets go of the shepherd: without a decision that is its end, after it nothing to it. */
   [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeSync(this.transfer);
     void this.#channel.close();
   }
