@@ -9,7 +9,7 @@ import { refusal } from './capture/memory.js';
 import type { Conversation } from './conversation.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
-import type { SourceProcess } from './source-process.js';
+import { inOrder, type SourceProcess } from './source-process.js';
 import type { FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
@@ -81,7 +81,8 @@ export class PreCopy {
     const maps = this.process.mapsText();
     const changed = maps !== this.#maps;
     // At once: the older the look, the more of the mappings are others by now.
-    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(parseMaps(maps), null)));
+    if (changed || this.#replaced)
+      this.tracker.watch(trackedMappings(layoutOf(inOrder(parseMaps(maps)), null)));
     this.#maps = maps;
     if (changed) await this.#announce(this.#look(null));
     return changed;

@@ -111,7 +111,7 @@ export class SourceProcess implements Disposable {
   }
 
   mappings(): Mapping[] {
-    return parseMaps(this.mapsText());
+    return inOrder(parseMaps(this.mapsText()));
   }
 
   mapsText(): string {
@@ -123,8 +123,25 @@ export class SourceProcess implements Disposable {
   mappingsWithFlags(): Mapping[] {
     const text = this.read('smaps');
     if (!text) throw noSuchProcess(this.pid);
-    return parseSmaps(text);
+    return inOrder(parseSmaps(text));
   }
+}
+
+/**
+ * The kernel writes these files a piece at a time, and a mapping that grew or joined its neighbour between two pieces
+ * shows twice: what was told already is cut off. Of a stopped program the text is exact.
+ */
+export function inOrder(mappings: readonly Mapping[]): Mapping[] {
+  const ordered: Mapping[] = [];
+  let end = 0n;
+  for (const mapping of mappings) {
+    if (mapping.end <= end) continue;
+    const cut = mapping.start < end ? end - mapping.start : 0n;
+    const offset = mapping.path.startsWith('/') ? mapping.offset + cut : mapping.offset;
+    ordered.push(cut === 0n ? mapping : { ...mapping, start: end, offset });
+    end = mapping.end;
+  }
+  return ordered;
 }
 
 export function noSuchProcess(pid: number, cause?: unknown): MigrationError {

@@ -1,6 +1,6 @@
 /** Stopping the process and reading its whole state: the same steps when tracking begins, in rehearsal and at last. */
 import { MigrationError } from '../shared/errors.js';
-import { type Mapping, parseMaps } from '../shared/proc/mappings.js';
+import type { Mapping } from '../shared/proc/mappings.js';
 import type { State } from '../shared/state/index.js';
 import { captureAll } from './capture/index.js';
 import { FrozenProcess } from './frozen-process.js';
@@ -48,6 +48,6 @@ export class Stopper {
   }
 
   mappings(): Mapping[] {
-    return parseMaps(this.process.mapsText());
+    return this.process.mappings();
   }
 }

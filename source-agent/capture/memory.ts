@@ -110,7 +110,7 @@ export function kindOf(mapping: ProcMapping): Mapping['kind'] {
   if (isSpecial(mapping)) return 'special';
   if (!mapping.path.startsWith('/')) return 'anonymous';
   // The kernel takes the right to write from a shared mapping of a file that was opened for reading (mm/mmap.c).
-  return mapping.shared && mapping.flags?.has('mw') === false ? 'shared' : 'file';
+  return mapping.shared && !mapping.flags?.has('mw') ? 'shared' : 'file';
 }
 
 function statOf(path: string) {

@@ -101,7 +101,7 @@ export class UserfaultTracker implements Tracker {
       for (const { start, end } of uncovered) native.userfaultUnprotect(this.userfault, start, end);
       return true;
     } catch (error) {
-      if (isKernelError(error, 'ENOENT', 'ENOMEM', 'EINVAL')) return false;
+      if (isKernelError(error, 'ENOENT', 'ENOMEM', 'EINVAL', 'EPERM')) return false;
       const object = `mapping ${formatRange(mapping)}`;
       const subject = { pid: this.process.pid, object };
       if (isKernelError(error, 'EBUSY')) {

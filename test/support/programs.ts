@@ -58,6 +58,21 @@ const withoutInherited = [
   'bash',
 ];
 
+/** Path of the executable of a C++ file. */
+export function compileCpp(source: string): string {
+  const text = readFileSync(source);
+  const folder = join(cache, createHash('sha256').update(text).digest('hex').slice(0, 16));
+  const executable = join(folder, basename(source, '.cc'));
+  if (existsSync(executable)) return executable;
+  mkdirSync(folder, { recursive: true });
+  const unfinished = `${executable}.${process.pid}`;
+  execFileSync('c++', ['-std=gnu++20', '-O2', '-pthread', '-Wall', '-Wextra', '-o', unfinished, source], {
+    stdio: 'inherit',
+  });
+  renameSync(unfinished, executable);
+  return executable;
+}
+
 export interface Verdict {
   passed: boolean;
   /** Lines "FAIL: what, expected E, got G". */
@@ -82,14 +97,14 @@ export class ProgramRun implements Disposable {
 
   private constructor(
     readonly name: string,
-    { options = [], through = [], env, cwd }: StartOptions,
+    commandLine: (statusFile: string) => string[],
+    { env, cwd }: Pick<StartOptions, 'env' | 'cwd'>,
   ) {
-    const executable = compileProgram(name);
     this.folder = mkdtempSync(join(tmpdir(), `godwit-${name}-`));
     // Programs that give up their rights still look for the check in here.
     chmodSync(this.folder, 0o755);
     this.statusFile = join(this.folder, 'status');
-    const [command, ...rest] = [...withoutInherited, ...through, executable, this.statusFile, ...options];
+    const [command, ...rest] = [...withoutInherited, ...commandLine(this.statusFile)];
     this.child = spawn(command!, rest, {
       stdio: 'ignore',
       env: env ?? { PATH: '/usr/bin:/bin', LANG: 'C' },
@@ -105,8 +120,19 @@ export class ProgramRun implements Disposable {
   }
 
   /** Starts a program and waits until it is ready. */
-  static async start(name: string, options: StartOptions = {}): Promise<ProgramRun> {
-    const run = new ProgramRun(name, options);
+  static start(name: string, options: StartOptions = {}): Promise<ProgramRun> {
+    const executable = compileProgram(name);
+    const { through = [], options: given = [] } = options;
+    return ProgramRun.command(name, (status) => [...through, executable, status, ...given], options);
+  }
+
+  /** Starts any program that speaks the same protocol. */
+  static async command(
+    name: string,
+    commandLine: (statusFile: string) => string[],
+    options: Pick<StartOptions, 'env' | 'cwd'> = {},
+  ): Promise<ProgramRun> {
+    const run = new ProgramRun(name, commandLine, options);
     try {
       await run.line(/^READY$/);
     } catch (error) {
