@@ -18,6 +18,8 @@ import type { Observations, WaitClock } from './waits.js';
 
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
+/** How ptrace shows a group stop: SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU in place of SIGTRAP (ptrace(2)). */
+const stopSignals: ReadonlySet<number> = new Set([19, 20, 21, 22]);
 
 /** A stopped thread. */
 export interface FrozenThread {
@@ -222,9 +224,16 @@ function stopAll(process: SourceProcess): number[] {
     for (;;) {
       const fresh = process.threadIds().filter((tid) => !stopped.has(tid) && !gone.has(tid));
       if (fresh.length === 0) break;
-      native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs).forEach(({ state }, i) => {
+      const states = native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs);
+      states.forEach(({ state }, i) => {
         (state === 'stopped' ? stopped : gone).add(fresh[i]!);
       });
+      // A stop of its own (SIGSTOP, SIGTSTP ...) would be lost: the target's process would run.
+      if (states.some((result) => result.state === 'stopped' && stopSignals.has(result.signal))) {
+        throw new MigrationError('process-stopped', `process ${process.pid} is stopped`, {
+          pid: process.pid,
+        });
+      }
     }
     if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
     return [...stopped];
