@@ -254,7 +254,7 @@ async function handOver(
       frames: stream.frames,
       dropped: dropped.map(pairOf),
       state: difference(settled, state),
-      changedFiles: await changedSince(files, state),
+      changedFiles: await changedSince(files, state, final.layout),
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');
