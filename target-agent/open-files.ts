@@ -9,6 +9,7 @@ import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import type { Description, FilesState } from '../shared/state/files.js';
 import type { PipesState } from '../shared/state/pipes.js';
+import { EpollWatches } from './epoll-watches.js';
 import { openNamed } from './opening.js';
 import type { Skeleton } from './skeleton.js';
 import type { StandardStreams } from './standard-streams.js';
@@ -17,9 +18,7 @@ const fcntl = { setFlags: 4, setPipeSize: 1031, getPipeSize: 1032 } as const;
 const fDupfdCloexec = 1030;
 const closeOnExec = 0o2000000;
 const seekSet = 0;
-const epollControl = { add: 1, del: 2 } as const;
 const epollCreate1 = 291;
-const epollCtl = 233;
 const nothing = 'the state names a description that is not there';
 
 /** A description as it is held here and in the skeleton. */
@@ -67,12 +66,13 @@ export class OpenFiles implements Disposable {
     const gone = [...this.#numbers]
       .filter(([fd, { held }]) => wanted.get(fd)?.held !== held)
       .map(([fd]) => fd);
-    this.#watch(before, held, new Set(gone), 'leave');
+    const changing = new Set(gone);
+    this.#watch(before, changing, 'leave');
     if (gone.length > 0) this.skeleton.drop(gone);
     for (const fd of gone) this.#numbers.delete(fd);
     this.#place(new Map([...wanted].filter(([fd]) => !this.#numbers.has(fd))));
     this.#setCloseOnExec(wanted);
-    this.#watch(before, held, new Set(gone), 'join');
+    this.#watch(held, changing, 'join');
     for (const { description, fd } of held) this.#seek(description, fd);
     for (const old of before) if (!kept.has(old)) closeHeld(old);
   }
@@ -220,50 +220,22 @@ export class OpenFiles implements Disposable {
     native.fcntl(fd, fcntl.setFlags, description.flags);
   }
 
-  /**
-   * Makes the epoll instances watch what they should: `leave` before descriptors change hands, `join` after. What a
-   * watch refers to is the description behind the number at the time, so a number that changes hands is watched anew.
-   */
-  #watch(
-    before: readonly Held[],
-    now: readonly Held[],
-    gone: ReadonlySet<number>,
-    step: 'leave' | 'join',
-  ): void {
-    const batch = new CallBatch();
-    for (const held of step === 'leave' ? before : now) {
-      if (held.description.kind !== 'epoll') continue;
-      const instance = [...this.#numbers].find(([, entry]) => entry.held === held)?.[0];
-      if (instance === undefined) continue;
-      const watched = this.#watches.get(held) ?? new Map<number, string>();
-      const due = new Map(held.description.watches.map((watch) => [watch.fd, watch]));
-      if (step === 'leave') {
-        for (const [fd, seen] of watched) {
-          const watch = due.get(fd);
-          if (watch && keyOf(watch) === seen && !gone.has(fd)) continue;
-          batch.add('epoll_ctl', epollCtl, instance, epollControl.del, fd, 0);
-          watched.delete(fd);
-        }
-      } else {
-        for (const watch of due.values()) {
-          if (watched.has(watch.fd)) continue;
-          const event = Buffer.alloc(12); // struct epoll_event is packed on x86-64
-          event.writeUInt32LE(watch.events);
-          event.writeBigUInt64LE(watch.data, 4);
-          const at = this.skeleton.put(event, (batch.length % 1024) * 16);
-          batch.add('epoll_ctl', epollCtl, instance, epollControl.add, watch.fd, at);
-          watched.set(watch.fd, keyOf(watch));
-          if (batch.length % 1024 === 0)
-            throw new MigrationError('target-failed', 'an epoll watches too much');
-        }
-        this.#watches.set(held, watched);
-      }
+  /** `step`: `leave` before descriptors change hands, `join` after. */
+  #watch(instances: readonly Held[], changing: ReadonlySet<number>, step: 'leave' | 'join'): void {
+    const epolls = instances.filter(({ description }) => description.kind === 'epoll');
+    if (epolls.length === 0) return;
+    const numbers = new Map([...this.#numbers].map(([fd, { held }]) => [held, fd]));
+    for (const held of epolls) {
+      const number = numbers.get(held);
+      if (number === undefined || held.description.kind !== 'epoll') continue;
+      const watches = this.#watches.get(held) ?? new EpollWatches(this.skeleton);
+      this.#watches.set(held, watches);
+      if (step === 'leave') watches.leave(number, held.description.watches, changing);
+      else watches.join(number, held.description.watches);
     }
-    this.skeleton.run(batch);
-    batch.check();
   }
 
-  readonly #watches = new WeakMap<Held, Map<number, string>>();
+  readonly #watches = new WeakMap<Held, EpollWatches>();
 }
 
 /** The descriptors of each description. */
@@ -285,10 +257,6 @@ export function highestOf(descriptors: FilesState['descriptors']): number {
 // Ends of pipes stay open as long as their pipe.
 function closeHeld({ fd, description }: Held): void {
   if (fd >= 0 && description.kind !== 'pipe') closeSync(fd);
-}
-
-function keyOf({ events, data }: { events: number; data: bigint }): string {
-  return `${events}:${data}`;
 }
 
 function isSameObject(a: Description, b: Description): boolean {
