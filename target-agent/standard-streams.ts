@@ -45,17 +45,18 @@ export class StandardStreams {
     // A log that cannot be written must not stop the program: what it says is then lost.
     log.on('error', () => pipe.resume());
     pipe.on('error', () => log.end());
+    // A program that says more than the disk takes waits, as it would for a terminal.
     pipe.on('data', (bytes) => {
-      if (!log.destroyed) log.write(bytes);
+      if (!log.destroyed && !log.write(bytes)) pipe.pause();
     });
+    log.on('drain', () => pipe.resume());
     pipe.on('end', () => log.end());
   }
 }
 
 function openDestination(path: string): number {
   try {
-    const fd = openSync(path, 'a', 0o600);
-    return fd;
+    return openSync(path, 'a', 0o600);
   } catch (cause) {
     throw new MigrationError(
       'no-space',

@@ -1,3 +1,4 @@
+import { MigrationError } from '../../shared/errors.js';
 import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { CredentialsState } from '../../shared/state/credentials.js';
@@ -16,8 +17,9 @@ const ambient = { raise: 2, clearAll: 4 } as const;
 const capabilityVersion3 = 0x20080522;
 const capabilities = 64n;
 /** Scratch layout: groups from 0, the capability header and data behind them. */
-const headerOffset = 0x8000;
-const dataOffset = 0x8010;
+const mostGroups = 0x2000;
+const headerOffset = mostGroups * 4;
+const dataOffset = headerOffset + 16;
 
 /**
  * Who it is comes last of all: with the rights it has at home it could not be restored. Each thread has its own
@@ -34,6 +36,10 @@ export const restoreCredentials: Restore = {
 };
 
 function become(skeleton: Skeleton, tid: number, state: CredentialsState): void {
+  if (state.groups.length > mostGroups) {
+    const what = `the process is in ${state.groups.length} groups; no more than ${mostGroups} can be given`;
+    throw new MigrationError('identity-refused', what, { object: 'supplementary groups' });
+  }
   const groups = Buffer.alloc(state.groups.length * 4);
   state.groups.forEach((group, i) => {
     groups.writeUInt32LE(group, i * 4);
