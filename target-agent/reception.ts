@@ -125,9 +125,10 @@ export class Reception {
   }
 
   async #followToTheEnd(): Promise<void> {
+    this.#link.unreference();
     try {
       for (;;) {
-        const message = await this.#link.answer();
+        const message = await this.#link.answer(null);
         if (message.type !== 'ended') continue;
         const { pid, code, signal } = message;
         this.options.log(

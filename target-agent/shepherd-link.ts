@@ -26,10 +26,10 @@ export class ShepherdLink implements Disposable {
     this.#channel.send(message as unknown as WireValue);
   }
 
-  /** The next answer. Throws 'target-failed' when the shepherd is gone. */
-  async answer(): Promise<FromShepherd> {
+  /** The next answer, or the next message ever without a time limit. Throws 'target-failed' when the shepherd is gone. */
+  async answer(timeoutMs: number | null = answerMs): Promise<FromShepherd> {
     try {
-      return await this.#channel.receive(answerMs);
+      return await this.#channel.receive(timeoutMs ?? undefined);
     } catch (cause) {
       throw new MigrationError('target-failed', 'the shepherd of this migration ended', {}, { cause });
     }
@@ -38,6 +38,11 @@ export class ShepherdLink implements Disposable {
   ask(message: ToShepherd): Promise<FromShepherd> {
     this.say(message);
     return this.answer();
+  }
+
+  /** From here on it is only listened to: the link does not keep the agent alive. */
+  unreference(): void {
+    this.#channel.setReferenced(false);
   }
 
   /** The skeleton's memory and userfaultfd; whoever receives them closes them. */
