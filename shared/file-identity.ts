@@ -3,7 +3,8 @@
  * the contents decide.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
+import { constants, createReadStream, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import type { FileStamp } from './state/files.js';
 
@@ -32,11 +33,14 @@ export function isUnchanged(a: FileStamp, b: FileStamp): boolean {
   return isSameInode(a, b) && a.size === b.size && a.modified === b.modified && a.changed === b.changed;
 }
 
-/** SHA-256 of a file's content in hexadecimal; null where it cannot be read. */
+/** SHA-256 of a regular file's content in hexadecimal; null where there is none or it cannot be read. */
 export async function digestOf(path: string): Promise<string | null> {
   const hash = createHash('sha256');
   try {
-    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+    // Without O_NONBLOCK opening a fifo waits; devices have no end.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!(await file.stat()).isFile()) return null;
+    await pipeline(createReadStream(path, { fd: file, autoClose: false, highWaterMark: 1 << 20 }), hash);
   } catch {
     return null;
   }

@@ -1,10 +1,18 @@
 /** The source's side of the control channel: say something, await the answer that belongs to it. */
-import { isErrorCode, MigrationError } from '../shared/errors.js';
+import { MigrationError } from '../shared/errors.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { connect } from '../shared/protocol/connection.js';
 import type { AgentSession } from '../shared/protocol/handshake.js';
 import { type FromSource, FromTarget } from '../shared/protocol/messages.js';
 import type { MigrationOptions } from './options.js';
+
+/** What a `failed` message says, as the error it was over there. */
+export function failureOf({ code, what, phase, object }: Answer<'failed'>): MigrationError {
+  return new MigrationError(code, what, {
+    ...(phase === undefined ? {} : { phase }),
+    ...(object === undefined ? {} : { object }),
+  });
+}
 
 type Answer<Type extends FromTarget['type']> = Extract<FromTarget, { type: Type }>;
 
@@ -26,13 +34,7 @@ export class Conversation implements AsyncDisposable {
   async expect<Type extends FromTarget['type']>(timeoutMs: number, ...types: Type[]): Promise<Answer<Type>> {
     const message = await this.session.control.receive(timeoutMs);
     if ((types as string[]).includes(message.type)) return message as Answer<Type>;
-    if (message.type === 'failed') {
-      const { code, what, phase, object } = message;
-      throw new MigrationError(isErrorCode(code) ? code : 'target-failed', what, {
-        ...(phase === undefined ? {} : { phase }),
-        ...(object === undefined ? {} : { object }),
-      });
-    }
+    if (message.type === 'failed') throw failureOf(message);
     const what = `the target answered "${message.type}" where "${types.join('" or "')}" was due`;
     throw new MigrationError('protocol-violation', what);
   }

@@ -1,5 +1,6 @@
 /** What a descriptor refers to, told from its mode, its link and its flags: inode(7), open(2). */
 import { constants } from 'node:fs';
+import { deviceNumbers, isMemoryDevice } from '../shared/memory-devices.js';
 import type { OpenDescriptor } from './inspection.js';
 
 export type DescriptorType =
@@ -22,9 +23,6 @@ export const openFlags = {
   path: 0o10000000,
 } as const;
 
-/** Major number of the memory devices, and the minors of null, zero, full, random, urandom. */
-const memoryMajor = 1n;
-const memoryMinors: ReadonlySet<bigint> = new Set([3n, 5n, 7n, 8n, 9n]);
 const terminalMajors: ReadonlySet<bigint> = new Set([
   4n,
   5n,
@@ -49,10 +47,8 @@ export function typeOf(descriptor: OpenDescriptor): DescriptorType {
 }
 
 function characterDevice(device: bigint): DescriptorType {
-  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
-  const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
-  if (major === memoryMajor && memoryMinors.has(minor)) return 'memory-device';
-  return terminalMajors.has(major) ? 'terminal' : 'device';
+  if (isMemoryDevice(device)) return 'memory-device';
+  return terminalMajors.has(deviceNumbers(device).major) ? 'terminal' : 'device';
 }
 
 export function isPipe({ path }: OpenDescriptor): boolean {

@@ -6,17 +6,26 @@ import type { FrozenProcess } from './frozen-process.js';
 const SIGKILL = 9;
 const reapMs = 10000;
 
-/** Kills the held source and collects every traced thread; a leader is only gone once all of its threads are. */
-export function endSource(frozen: FrozenProcess): void {
+/**
+ * Kills the held source and collects every traced thread; a leader is only gone once all of its threads are. The
+ * process runs on the target by now, so a failure here is no failure of the migration: it is a line for the report.
+ */
+export function endSource(frozen: FrozenProcess): string | null {
   const { pid } = frozen.process;
   frozen.abandon();
-  native.kill(pid, SIGKILL);
+  try {
+    native.kill(pid, SIGKILL);
+  } catch (error) {
+    if (isKernelError(error, 'ESRCH')) return null;
+    return `process ${pid} could not be ended here (${(error as Error).message}): it is held by SIGSTOP`;
+  }
   // Threads first: the leader's end is not reported before theirs have been collected.
   for (const tid of frozen.tids.filter((tid) => tid !== pid).concat(pid)) {
     try {
       for (let state = 'stopped'; state === 'stopped'; ) state = native.waitTracee(tid, reapMs).state;
     } catch (error) {
-      if (!isKernelError(error, 'ECHILD', 'ESRCH', 'ETIMEDOUT')) throw error;
+      if (!isKernelError(error, 'ECHILD', 'ESRCH')) return `the end of process ${pid} here took too long`;
     }
   }
+  return null;
 }

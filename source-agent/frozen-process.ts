@@ -183,24 +183,29 @@ export class FrozenProcess implements Disposable {
     if (this.#over) return;
     this.#over = true;
     try {
-      this.#carrier?.release();
-    } catch (error) {
-      if (!isKernelError(error, 'ESRCH')) throw error;
-    }
-    for (const thread of this.threads) {
-      if (thread.tid === this.#carrier?.tid || thread.registers === thread.image.registers) continue;
-      try {
-        native.writeThread(thread.tid, thread.registers);
-      } catch (error) {
-        if (!isKernelError(error, 'ESRCH')) throw error;
+      exceptGone(() => this.#carrier?.release());
+      for (const thread of this.threads) {
+        if (thread.tid === this.#carrier?.tid || thread.registers === thread.image.registers) continue;
+        exceptGone(() => native.writeThread(thread.tid, thread.registers));
       }
+    } finally {
+      // Whatever went wrong with one of them, the others go on.
+      native.detach(this.tids);
     }
-    native.detach(this.tids);
   }
 
   /** The process was ended: there is nothing to thaw. */
   abandon(): void {
     this.#over = true;
+  }
+}
+
+/** A thread that has ended needs nothing any more. */
+function exceptGone(step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    if (!isKernelError(error, 'ESRCH')) throw error;
   }
 }
 

@@ -10,7 +10,7 @@ import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectBlockers, detectImpossible } from './blockers.js';
 import { changedSince } from './changed-files.js';
-import { Conversation } from './conversation.js';
+import { Conversation, failureOf } from './conversation.js';
 import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
 import { hold, unhold } from './holder.js';
@@ -20,7 +20,7 @@ import { greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
-import { PreCopy, pairOf, type RoundResult } from './precopy.js';
+import { type FinalScan, PreCopy, pairOf, type RoundResult } from './precopy.js';
 import type { Report, StepEvent } from './report.js';
 import { closingIsOver, decide, predictedDowntimeMs, type RoundMeasure } from './rounds.js';
 import { SourceProcess } from './source-process.js';
@@ -239,9 +239,10 @@ async function handOver(
   const clock = new PhaseClock();
   const frozen = stopper.freeze();
   let decided = false;
+  let final: FinalScan | undefined;
   try {
     clock.mark('freeze');
-    const final = precopy.beginFinal();
+    final = precopy.beginFinal();
     const mappings = stopper.mappings();
     const state = stopper.capture(frozen, mappings);
     assertSameProgram(settled, state, stopper.process.pid);
@@ -265,10 +266,13 @@ async function handOver(
     decided = true;
     const running = await commit(conversation, frozen);
     clock.mark('switch');
-    endSource(frozen);
-    return { clock, prepared, running, lastRound };
+    const left = endSource(frozen);
+    const notes = left === null ? running.notes : [...running.notes, left];
+    return { clock, prepared, running: { ...running, notes }, lastRound };
   } catch (error) {
     if (!decided) frozen[Symbol.dispose]();
+    // Its descriptors are closed behind us: the scan must be over.
+    await final?.collected.catch(() => undefined);
     throw error;
   }
 }
@@ -279,19 +283,24 @@ async function commit(
   frozen: FrozenProcess,
 ): Promise<Extract<FromTarget, { type: 'running' }>> {
   const { pid } = frozen.process;
-  try {
-    return await conversation.ask({ type: 'commit' }, commitMs, 'running');
-  } catch (error) {
-    const failure = asMigrationError(error);
-    if (failure.code === 'target-failed') {
-      unhold(pid);
-      frozen[Symbol.dispose]();
-      throw failure;
-    }
+  const inDoubt = (cause: unknown) => {
     frozen.abandon();
-    const what = `the target did not confirm the hand-over of process ${pid}: ${failure.message}`;
-    throw new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause: error });
+    const what = `the target did not confirm the hand-over of process ${pid}: ${asMigrationError(cause).message}`;
+    return new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause });
+  };
+  let answer: Extract<FromTarget, { type: 'running' | 'failed' }>;
+  try {
+    answer = await conversation.ask({ type: 'commit' }, commitMs, 'running', 'failed');
+  } catch (error) {
+    throw inDoubt(error);
   }
+  if (answer.type === 'running') return answer;
+  const failure = failureOf(answer);
+  // The target itself may not know: its shepherd is gone, and may have let the process run before.
+  if (failure.code === 'in-doubt') throw inDoubt(failure);
+  unhold(pid);
+  frozen[Symbol.dispose]();
+  throw failure;
 }
 
 function assertSameProgram(before: State, now: State, pid: number): void {

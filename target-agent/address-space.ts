@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { MigrationError } from '../shared/errors.js';
 import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
-import { changeOf, isOfFile, isPrivate, type LayoutChange } from '../shared/layout.js';
+import { changeOf, isOfFile, type LayoutChange } from '../shared/layout.js';
 import { isSpecial } from '../shared/proc/mappings.js';
 import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
@@ -39,11 +39,6 @@ export class AddressSpace {
 
   get layout(): readonly Mapping[] {
     return this.#layout;
-  }
-
-  /** Where pages may land. */
-  get landable(): AddressRange[] {
-    return mergeRanges(this.#layout.filter(isPrivate));
   }
 
   /** Memory that can be filled through a userfaultfd: huge pages are filled by plain writes, so that they stay huge. */

@@ -2,17 +2,18 @@
  * The skeleton's descriptors. Open file descriptions are made by us, with our rights, and lent to the skeleton, so we
  * can still move their offsets and fill their pipes; from one state to the next only differences are done.
  */
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, writeSync } from 'node:fs';
 import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import type { Description, FilesState } from '../shared/state/files.js';
 import type { PipesState } from '../shared/state/pipes.js';
+import { openNamed } from './opening.js';
 import type { Skeleton } from './skeleton.js';
 import type { StandardStreams } from './standard-streams.js';
 
-const fcntl = { setFlags: 4, setPipeSize: 1031 } as const;
+const fcntl = { setFlags: 4, setPipeSize: 1031, getPipeSize: 1032 } as const;
 const fDupfdCloexec = 1030;
 const closeOnExec = 0o2000000;
 const seekSet = 0;
@@ -28,14 +29,16 @@ interface Held {
   fd: number;
 }
 
-interface PipeEnds {
+interface Pipe {
   read: number;
   write: number;
+  /** As it was asked for. */
+  capacity: number;
 }
 
 export class OpenFiles implements Disposable {
   #held: Held[] = [];
-  #pipes: PipeEnds[] = [];
+  #pipes: Pipe[] = [];
   /** What each descriptor of the skeleton refers to. */
   readonly #numbers = new Map<number, { held: Held; closeOnExec: boolean }>();
 
@@ -48,15 +51,17 @@ export class OpenFiles implements Disposable {
   reconcile(next: FilesState, pipes: PipesState): void {
     this.#makePipes(pipes);
     const before = this.#held;
-    const held = next.descriptions.map((description, index) => this.#find(description, index, next, before));
+    const numbers = numbersOf(next);
+    const kept = new Set<Held>();
+    const held = next.descriptions.map((description, index) =>
+      this.#find(description, numbers[index]!, kept),
+    );
     this.#held = held;
     this.#keepHelperFree(next);
 
     const wanted = new Map(
       next.descriptors.map(({ fd, description, closeOnExec }) => {
-        const target = held[description];
-        if (!target) throw new MigrationError('protocol-violation', nothing);
-        return [fd, { held: target, closeOnExec }];
+        return [fd, { held: held[description]!, closeOnExec }];
       }),
     );
     const gone = [...this.#numbers]
@@ -69,12 +74,16 @@ export class OpenFiles implements Disposable {
     this.#setCloseOnExec(wanted);
     this.#watch(before, held, new Set(gone), 'join');
     for (const { description, fd } of held) this.#seek(description, fd);
-    for (const old of before) if (!held.includes(old)) closeHeld(old);
+    for (const old of before) if (!kept.has(old)) closeHeld(old);
   }
 
   /** Puts into each pipe what was in it. */
   fillPipes(pipes: PipesState): void {
     pipes.forEach(({ content }, i) => {
+      // Beyond that the write would wait for a reader, and nobody reads yet.
+      if (content.byteLength > native.fcntl(this.#pipes[i]!.write, fcntl.getPipeSize, 0)) {
+        throw new MigrationError('protocol-violation', `pipe ${i} holds more than it can`);
+      }
       for (let at = 0; at < content.byteLength; ) at += writeSync(this.#pipes[i]!.write, content, at);
     });
   }
@@ -98,14 +107,12 @@ export class OpenFiles implements Disposable {
   }
 
   /** A description of the last state that is the same object still, or a new one. */
-  #find(description: Description, index: number, next: FilesState, before: readonly Held[]): Held {
-    const numbers = next.descriptors.filter((entry) => entry.description === index).map(({ fd }) => fd);
-    const old = before.find(
-      (held) =>
-        isSameObject(held.description, description) &&
-        numbers.some((fd) => this.#numbers.get(fd)?.held === held),
-    );
+  #find(description: Description, numbers: readonly number[], kept: Set<Held>): Held {
+    const old = numbers
+      .map((fd) => this.#numbers.get(fd)?.held)
+      .find((held) => held && !kept.has(held) && isSameObject(held.description, description));
     if (old) {
+      kept.add(old);
       old.description = description;
       return old;
     }
@@ -117,7 +124,7 @@ export class OpenFiles implements Disposable {
       case 'file':
       case 'directory':
       case 'device':
-        return openPath(description.path, description.flags);
+        return openNamed(description);
       case 'stream':
         return this.streams.open(description);
       case 'pipe': {
@@ -133,17 +140,21 @@ export class OpenFiles implements Disposable {
 
   // Pipes are made once and keep their numbers; more may come.
   #makePipes(pipes: PipesState): void {
-    for (const { capacity } of pipes.slice(this.#pipes.length)) {
-      const [read, write] = native.pipe();
-      this.#pipes.push({ read, write });
-      native.fcntl(write, fcntl.setPipeSize, capacity);
-    }
+    pipes.forEach(({ capacity }, i) => {
+      if (!this.#pipes[i]) {
+        const [read, write] = native.pipe();
+        this.#pipes[i] = { read, write, capacity: 0 };
+      }
+      const pipe = this.#pipes[i]!;
+      if (pipe.capacity !== capacity) native.fcntl(pipe.write, fcntl.setPipeSize, capacity);
+      pipe.capacity = capacity;
+    });
   }
 
   #keepHelperFree({ descriptors }: FilesState): void {
     const { helper } = this.skeleton;
-    const highest = Math.max(helper, ...descriptors.map(({ fd }) => fd));
     if (descriptors.every(({ fd }) => fd !== helper)) return;
+    const highest = highestOf(descriptors);
     const batch = new CallBatch();
     const moved = batch.add('fcntl(F_DUPFD)', syscalls.fcntl, helper, fDupfdCloexec, highest + 1);
     batch.add('close', syscalls.close, helper);
@@ -156,7 +167,8 @@ export class OpenFiles implements Disposable {
     if (wanted.size === 0) return;
     const objects = [...new Set([...wanted.values()].map(({ held }) => held))];
     const arrived = this.#arrive(objects);
-    const above = Math.max(this.skeleton.helper, ...wanted.keys()) + 1;
+    let above = this.skeleton.helper + 1;
+    for (const fd of wanted.keys()) if (fd >= above) above = fd + 1;
     const away = new CallBatch();
     for (const fd of arrived) away.add('fcntl(F_DUPFD)', syscalls.fcntl, fd, fDupfdCloexec, above);
     this.skeleton.run(away);
@@ -203,10 +215,9 @@ export class OpenFiles implements Disposable {
   }
 
   #seek(description: Description, fd: number): void {
-    if (description.kind === 'file' || description.kind === 'directory') {
-      native.seek(fd, description.position, seekSet);
-      native.fcntl(fd, fcntl.setFlags, description.flags);
-    }
+    if (!('path' in description)) return;
+    if (description.kind !== 'device') native.seek(fd, description.position, seekSet);
+    native.fcntl(fd, fcntl.setFlags, description.flags);
   }
 
   /**
@@ -255,6 +266,22 @@ export class OpenFiles implements Disposable {
   readonly #watches = new WeakMap<Held, Map<number, string>>();
 }
 
+/** The descriptors of each description. */
+function numbersOf({ descriptions, descriptors }: FilesState): number[][] {
+  const numbers: number[][] = descriptions.map(() => []);
+  for (const { fd, description } of descriptors) {
+    const of = numbers[description];
+    if (!of) throw new MigrationError('protocol-violation', nothing);
+    of.push(fd);
+  }
+  return numbers;
+}
+
+/** The highest number in use, 2 at least. There may be more of them than a call takes arguments. */
+export function highestOf(descriptors: FilesState['descriptors']): number {
+  return descriptors.reduce((highest, { fd }) => Math.max(highest, fd), 2);
+}
+
 // Ends of pipes stay open as long as their pipe.
 function closeHeld({ fd, description }: Held): void {
   if (fd >= 0 && description.kind !== 'pipe') closeSync(fd);
@@ -281,17 +308,4 @@ function isSameObject(a: Description, b: Description): boolean {
 // Status flags can be set again; how it was opened cannot.
 function accessOf(flags: number): number {
   return flags & (3 | constants.O_SYNC | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-}
-
-function openPath(path: string, flags: number): number {
-  try {
-    return openSync(path, flags | constants.O_NOCTTY);
-  } catch (cause) {
-    throw new MigrationError(
-      'file-missing',
-      `${path} cannot be opened on the target`,
-      { object: path },
-      { cause },
-    );
-  }
 }

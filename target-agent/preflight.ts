@@ -135,12 +135,10 @@ export function compareFiles(files: readonly NeededFile[], sameKernel: boolean, 
     const here = stampOf(file);
     if (!here) {
       blockers.push({ code: 'file-missing', what: `${file} does not exist on the target`, object: file });
-    } else if (here.directory !== directory) {
-      blockers.push({
-        code: 'file-differs',
-        what: `${file} is a ${here.directory ? 'directory' : 'file'} on the target`,
-        object: file,
-      });
+    } else if (directory ? !here.directory : !here.regular) {
+      // Opening a fifo in the place of a file would wait for its other end.
+      const what = `${file} is no ${directory ? 'directory' : 'regular file'} on the target`;
+      blockers.push({ code: 'file-differs', what, object: file });
     } else if (!directory && (compareContents || !sameKernel || !isSameInode(stamp, here))) {
       if (here.size !== stamp.size) blockers.push(differs(file));
       else unsure.push(file);

@@ -24,6 +24,9 @@ export class Reception {
   #source: HostFacts | undefined;
   #shepherd: ShepherdLink | undefined;
   #landing: Landing | undefined;
+  /** Nothing stood in the way of the offer. */
+  #accepted = false;
+  /** The shepherd was told to run it: what it is from then on, only the shepherd can say. */
   #decided = false;
   #over = false;
   #queue: Promise<void> = Promise.resolve();
@@ -45,8 +48,13 @@ export class Reception {
 
   async #handle(message: FromSource): Promise<void> {
     if (this.#over) return;
+    if (this.#decided) {
+      this.options.log(`${this.session.peer} said "${message.type}" when all was decided`);
+      return;
+    }
     switch (message.type) {
       case 'hello':
+        if (this.#source) throw new MigrationError('protocol-violation', 'a hello is not due');
         this.#source = message.host;
         return this.#say({ type: 'hello', host: this.options.facts });
       case 'offer':
@@ -54,6 +62,7 @@ export class Reception {
       case 'identities':
         return this.#relay(await this.#link.ask(message));
       case 'build': {
+        if (!this.#accepted) throw new MigrationError('protocol-violation', 'no offer was accepted');
         this.#landing = new Landing(await this.session.pageChannel(0), (error) => this.#fail(error));
         const built = await this.#link.ask(message);
         if (built.type === 'built') {
@@ -79,9 +88,7 @@ export class Reception {
         await this.#pages.landed(message.frames);
         return this.#relay(await this.#link.ask(message));
       case 'commit':
-        this.#decided = true;
-        this.#relay(await this.#link.ask(message));
-        return void this.#followToTheEnd();
+        return this.#commit(message);
       case 'abort':
         this.options.log(`the source gave up: ${message.reason}`);
         return this.#relay(await this.#link.ask(message));
@@ -109,12 +116,31 @@ export class Reception {
     this.#relay(await this.#shepherd.ask(message));
   }
 
+  async #commit(message: Extract<FromSource, { type: 'commit' }>): Promise<void> {
+    const link = this.#link;
+    this.#decided = true;
+    let answer: FromShepherd;
+    try {
+      answer = await link.ask(message);
+    } catch (cause) {
+      const what = 'the shepherd ended without saying whether the process runs';
+      throw new MigrationError('in-doubt', what, {}, { cause });
+    }
+    this.#decided = answer.type === 'running';
+    this.#relay(answer);
+    if (this.#decided) void this.#followToTheEnd(link);
+    // The session may have ended while the answer was under way.
+    else if (this.#over) link[Symbol.dispose]();
+  }
+
   /** Passes on what the shepherd says; to a verdict belongs what the hosts themselves differ in. */
   #relay(answer: FromShepherd): void {
     if (answer.type === 'ended') return;
     if (answer.type === 'verdict') {
       const hosts: Blocker[] = compareHosts(this.#source!, this.options.facts);
-      this.#say({ ...answer, blockers: [...hosts, ...answer.blockers] as typeof answer.blockers });
+      const blockers = [...hosts, ...answer.blockers] as typeof answer.blockers;
+      this.#accepted = blockers.length === 0;
+      this.#say({ ...answer, blockers });
     } else {
       this.#say(answer);
     }
@@ -124,27 +150,20 @@ export class Reception {
     if (!this.session.control.ended) this.session.control.send(message as unknown as WireValue);
   }
 
-  async #followToTheEnd(): Promise<void> {
-    this.#link.unreference();
-    try {
-      for (;;) {
-        const message = await this.#link.answer(null);
-        if (message.type !== 'ended') continue;
-        const { pid, code, signal } = message;
-        this.options.log(
-          `process ${pid} ended ${signal === null ? `with exit code ${code}` : `by signal ${signal}`}`,
-        );
-        return;
-      }
-    } catch {
-      // The shepherd is gone, or we have let go of it: it keeps its own record.
-    }
+  async #followToTheEnd(link: ShepherdLink): Promise<void> {
+    const end = await link.ended();
+    link[Symbol.dispose]();
+    if (!end) return;
+    const how = end.signal === null ? `with exit code ${end.code}` : `by signal ${end.signal}`;
+    this.options.log(`process ${end.pid} ended ${how}`);
   }
 
   #fail(error: unknown): void {
     if (this.#over) return;
     const failure = asMigrationError(error, 'target-failed');
     this.options.log(`failed: ${failure.message}`);
+    // A page channel that breaks now says nothing about the process: only the shepherd's answer may free the source.
+    if (this.#decided && failure.code !== 'in-doubt') return;
     const { object } = failure.subject;
     const what = failure.message.slice(0, 4096);
     this.#say({ type: 'failed', code: failure.code, what, ...(object === undefined ? {} : { object }) });

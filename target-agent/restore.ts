@@ -14,7 +14,7 @@ import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import { AddressSpace } from './address-space.js';
 import { verifyChanged } from './changed-files.js';
-import { OpenFiles } from './open-files.js';
+import { highestOf, OpenFiles } from './open-files.js';
 import { assertAllowed } from './policy.js';
 import { finishAll, settleAll } from './restore/index.js';
 import { armWaits, load } from './restore/threads.js';
@@ -43,17 +43,11 @@ export class Restoration implements Disposable {
     return this.#skeleton;
   }
 
-  /** Where pages may land. */
-  get landable(): AddressRange[] {
-    return this.#space!.landable;
-  }
-
   /** Makes the process at its id, its address space laid out. Returns what the agent fills it through. */
   build({ mappings, state }: Message<'build'>): { memory: number; userfault: number } {
     if (this.#skeleton) throw new MigrationError('protocol-violation', 'it has been built already');
     assertAllowed(state);
-    const highest = Math.max(2, ...state.files.descriptors.map(({ fd }) => fd));
-    this.#skeleton = Skeleton.create(state.process.pid, highest + helperDistance);
+    this.#skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
     this.#space = new AddressSpace(this.#skeleton);
     this.#space.build(mappings);
     this.#files = new OpenFiles(this.#skeleton, this.streams);

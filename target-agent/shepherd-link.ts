@@ -11,6 +11,7 @@ const transferMs = 5000;
 
 export class ShepherdLink implements Disposable {
   readonly #channel: LocalChannel<FromShepherd, WireValue>;
+  #closed = false;
 
   constructor(
     messages: number,
@@ -26,10 +27,10 @@ export class ShepherdLink implements Disposable {
     this.#channel.send(message as unknown as WireValue);
   }
 
-  /** The next answer, or the next message ever without a time limit. Throws 'target-failed' when the shepherd is gone. */
-  async answer(timeoutMs: number | null = answerMs): Promise<FromShepherd> {
+  /** The next answer. Throws 'target-failed' when the shepherd is gone or says nothing for ten minutes. */
+  async answer(): Promise<FromShepherd> {
     try {
-      return await this.#channel.receive(timeoutMs ?? undefined);
+      return await this.#channel.receive(answerMs);
     } catch (cause) {
       throw new MigrationError('target-failed', 'the shepherd of this migration ended', {}, { cause });
     }
@@ -40,9 +41,18 @@ export class ShepherdLink implements Disposable {
     return this.answer();
   }
 
-  /** From here on it is only listened to: the link does not keep the agent alive. */
-  unreference(): void {
+  /** How the migrated process ended, however long that takes; null when the shepherd is gone without a word. */
+  async ended(): Promise<Extract<FromShepherd, { type: 'ended' }> | null> {
+    // An agent that ends does not wait for the processes it has received.
     this.#channel.setReferenced(false);
+    try {
+      for (;;) {
+        const message = await this.#channel.receive();
+        if (message.type === 'ended') return message;
+      }
+    } catch {
+      return null; // it keeps a record of its own
+    }
   }
 
   /** The skeleton's memory and userfaultfd; whoever receives them closes them. */
@@ -56,7 +66,10 @@ export class ShepherdLink implements Disposable {
     return { memory: memory!, userfault: userfault! };
   }
 
+  /** Lets go of the shepherd: without a decision that is its end, after it nothing to it. */
   [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeSync(this.transfer);
     void this.#channel.close();
   }

@@ -6,10 +6,9 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ChildStatus, native } from '../native/index.js';
-import { asMigrationError, type Blocker } from '../shared/errors.js';
+import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
-import type { FromSource } from '../shared/protocol/messages.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
 import { type FromShepherd, ToShepherd } from './local-messages.js';
 import { compareDigests, compareFiles, detectShortages } from './preflight.js';
@@ -27,6 +26,9 @@ class Shepherd {
   });
   #sameKernel = false;
   #offer: Message<'offer'> | undefined;
+  /** Files whose contents the source has yet to tell. */
+  #unsure: string[] = [];
+  #accepted = false;
   #streams: StandardStreams | undefined;
   #restoration: Restoration | undefined;
   #running = false;
@@ -43,6 +45,7 @@ class Shepherd {
   }
 
   async #handle(message: ToShepherd): Promise<void> {
+    if (this.#running) return; // nothing that is said now can change what was decided
     switch (message.type) {
       case 'begin':
         this.#sameKernel = message.sameKernel;
@@ -50,7 +53,7 @@ class Shepherd {
       case 'offer':
         return this.#consider(message);
       case 'identities':
-        return this.#judge(await compareDigests(message.files));
+        return this.#compare(message);
       case 'build':
         return this.#build(message);
       case 'layout':
@@ -73,24 +76,38 @@ class Shepherd {
   }
 
   get #restored(): Restoration {
-    if (!this.#restoration) throw new Error('nothing has been built yet');
+    if (!this.#restoration) throw new MigrationError('protocol-violation', 'nothing has been built yet');
     return this.#restoration;
   }
 
   #consider(offer: Message<'offer'>): void {
+    if (this.#offer) throw new MigrationError('protocol-violation', 'it was offered already');
     this.#offer = offer;
     const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
     const all = [...detectShortages(offer, stateDirectory), ...blockers];
     // Hashing is work: with other reasons against it already, the contents may wait for the next try.
     if (all.length > 0 || unsure.length === 0) this.#judge(all);
-    else this.#say({ type: 'identify', paths: unsure });
+    else {
+      this.#unsure = unsure;
+      this.#say({ type: 'identify', paths: unsure });
+    }
+  }
+
+  async #compare({ files }: Message<'identities'>): Promise<void> {
+    const asked = this.#unsure;
+    this.#unsure = [];
+    if (asked.length === 0) throw new MigrationError('protocol-violation', 'no contents were asked for');
+    const told = new Map(files.map(({ path, sha256 }) => [path, sha256]));
+    this.#judge(await compareDigests(asked.map((path) => ({ path, sha256: told.get(path) ?? null }))));
   }
 
   #judge(blockers: readonly Blocker[]): void {
+    this.#accepted = blockers.length === 0 && !this.#offer!.check;
     this.#say({ type: 'verdict', blockers: blockers.map((blocker) => ({ ...blocker, phase: 'preflight' })) });
   }
 
   #build(message: Message<'build'>): void {
+    if (!this.#accepted) throw new MigrationError('protocol-violation', 'the offer was not accepted');
     const { migration, stdio } = this.#offer!;
     this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
     this.#restoration = new Restoration(this.#streams);
@@ -102,8 +119,8 @@ class Shepherd {
   #run(): void {
     const started = performance.now();
     const pid = this.#restored.run();
-    const switchMs = performance.now() - started;
     this.#running = true;
+    const switchMs = performance.now() - started;
     native.onChildExit(pid, (status) => this.#ended(status));
     this.#say({
       type: 'running',
@@ -161,8 +178,6 @@ class Shepherd {
     process.exit(code);
   }
 }
-
-export type FromSourceMessage = FromSource;
 
 // Signals meant for the agent's group or terminal are not for the shepherd.
 for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);

@@ -174,8 +174,8 @@ export class Skeleton implements Disposable {
   release(): void {
     const tids = [...this.threads.values()];
     for (const tid of tids) native.setTraceOptions(tid, 0);
-    this.#ended = true;
     native.detach(tids);
+    this.#ended = true;
     this.#close();
   }
 

@@ -33,7 +33,11 @@ export type HostFacts = v.InferOutput<typeof HostFacts>;
 export const NeededFile = v.strictObject({ path, stamp: FileStamp, directory: v.boolean() });
 export type NeededFile = v.InferOutput<typeof NeededFile>;
 
-export const Ranges = list(v.tuple([pageAddress, pageAddress]), 1 << 20);
+const Range = v.pipe(
+  v.strictTuple([pageAddress, pageAddress]),
+  v.check(([start, end]) => start < end, 'empty range'),
+);
+const Ranges = list(Range, 1 << 20);
 
 export const FoundBlocker = v.strictObject({
   code: errorCode,

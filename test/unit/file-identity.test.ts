@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { digestOf, isSameInode, isUnchanged, stampOf } from '../../shared/file-identity.js';
+
+let folder = '';
+const at = (name: string) => join(folder, name);
+
+test.before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'godwit-identity-'));
+});
+test.after(() => rmSync(folder, { recursive: true }));
+
+test('what a stamp says', () => {
+  writeFileSync(at('a'), 'abc');
+  const stamp = stampOf(at('a'))!;
+  assert.equal([stamp.size, stamp.directory, stamp.regular], [3n, false, true]);
+  assert.equal([stampOf(folder)!.directory, stampOf(folder)!.regular], [true, false]);
+  assert.equal([stampOf('/dev/null')!.directory, stampOf('/dev/null')!.regular], [false, false]);
+  assert.is(stampOf(at('nothing')), null);
+  symlinkSync('a', at('link'));
+  assert.ok(isSameInode(stampOf(at('link'))!, stamp));
+});
+
+test('writing changes a file, its inode stays', () => {
+  writeFileSync(at('b'), 'abc');
+  const before = stampOf(at('b'))!;
+  assert.ok(isUnchanged(before, stampOf(at('b'))!));
+  writeFileSync(at('b'), 'abcd');
+  const after = stampOf(at('b'))!;
+  assert.equal([isSameInode(before, after), isUnchanged(before, after)], [true, false]);
+});
+
+test('every part of the stamp counts: a file set back to its old time and size has changed', () => {
+  const stamp = { device: 1n, inode: 2n, size: 3n, modified: 4n, changed: 5n };
+  assert.ok(isUnchanged(stamp, { ...stamp }));
+  for (const key of ['device', 'inode', 'size', 'modified', 'changed'] as const)
+    assert.not.ok(isUnchanged(stamp, { ...stamp, [key]: 9n }), key);
+  writeFileSync(at('c'), 'abc');
+  const before = stampOf(at('c'))!;
+  writeFileSync(at('c'), 'xyz');
+  utimesSync(at('c'), Number(before.modified / 1000000000n), Number(before.modified / 1000000000n));
+  assert.not.ok(isUnchanged(before, stampOf(at('c'))!));
+});
+
+test('digests', async () => {
+  writeFileSync(at('d'), 'abc');
+  assert.is(await digestOf(at('d')), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
+  writeFileSync(at('e'), Buffer.alloc(3 << 20));
+  assert.is((await digestOf(at('e')))!.length, 64);
+  assert.is(await digestOf(at('nothing')), null);
+  assert.is(await digestOf(folder), null);
+  assert.is(await digestOf('/dev/zero'), null, 'it would never end');
+  execFileSync('mkfifo', [at('fifo')]);
+  assert.is(await digestOf(at('fifo')), null, 'it would wait for a writer');
+});
+
+test.run();

@@ -1,0 +1,84 @@
+/** One fixed message of each kind, with every field set. */
+import type { FromSource, FromTarget } from '../../../shared/protocol/messages.js';
+import { fileMapping, mapping } from './mappings.js';
+import { sampleState, stamp } from './state.js';
+
+type Messages<M extends { type: string }> = { [T in M['type']]: Extract<M, { type: T }> };
+
+const digest = '0123456789abcdef'.repeat(4);
+const host = {
+  product: 'godwit 0.1.0',
+  architecture: 'x64',
+  kernelRelease: '6.18.0',
+  hostname: 'ost',
+  bootId: '11111111-2222-3333-4444-555555555555',
+  pageBytes: 4096,
+  vdso: digest,
+  cpuFeatures: ['avx2', 'sse2'],
+  memoryBytes: 8 * 2 ** 30,
+};
+const mappings = [
+  fileMapping(0x400, 2, '/usr/bin/x'),
+  mapping(0x500, 16, { advice: ['dd', 'lo'], noReserve: true }),
+  mapping(0x7ffc00000, 33, { growsDown: true }),
+  mapping(0x7ffd00000, 2, { kind: 'special', name: '[vdso]', protection: 5 }),
+];
+
+export function fromSource(): Messages<FromSource> {
+  const { directories, timers } = sampleState();
+  return {
+    hello: { type: 'hello', host },
+    offer: {
+      type: 'offer',
+      check: false,
+      migration: '0123456789abcdef',
+      name: 'x',
+      ids: [4242, 4243],
+      residentBytes: 5 * 2 ** 30,
+      files: [{ path: '/usr/bin/x', stamp, directory: false }],
+      compareContents: true,
+      effectiveUid: 1000,
+      hardLimits: [2n ** 64n - 1n, 1024n],
+      stdio: 'log',
+    },
+    identities: {
+      type: 'identities',
+      files: [
+        { path: '/usr/bin/x', sha256: digest },
+        { path: '/gone', sha256: null },
+      ],
+    },
+    build: { type: 'build', mappings, state: sampleState() },
+    layout: { type: 'layout', mappings },
+    round: { type: 'round', number: 3, frames: 70000 },
+    settle: { type: 'settle', frames: 70001, state: { directories } },
+    finish: {
+      type: 'finish',
+      frames: 70002,
+      dropped: [[0x500000n, 0x501000n]],
+      state: { directories, timers },
+      changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
+    },
+    commit: { type: 'commit' },
+    abort: { type: 'abort', reason: 'the migration was interrupted' },
+  };
+}
+
+export function fromTarget(): Messages<FromTarget> {
+  return {
+    hello: { type: 'hello', host },
+    identify: { type: 'identify', paths: ['/usr/bin/x'] },
+    verdict: {
+      type: 'verdict',
+      blockers: [{ code: 'pid-taken', what: 'it is in use', phase: 'preflight', object: 'pid 4242' }],
+    },
+    built: { type: 'built', pid: 17 },
+    applied: { type: 'applied' },
+    landed: { type: 'landed', number: 3, pages: 12, zeroPages: 4 },
+    settled: { type: 'settled' },
+    prepared: { type: 'prepared', phases: { state: 1.25 } },
+    running: { type: 'running', pid: 17, phases: { run: 0.5 }, notes: ['a note'], log: '/var/lib/x.log' },
+    failed: { type: 'failed', code: 'target-failed', what: 'mmap: ENOMEM', object: 'mapping 0-1' },
+    aborted: { type: 'aborted' },
+  };
+}

@@ -1,0 +1,136 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Registers } from '../../shared/injection/x86-64/registers.js';
+import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import { interruptedCall, type SleepObservation, WaitClock } from '../../source-agent/waits.js';
+import { inCall, registers } from './support/registers.js';
+
+const restartBlock = -516n;
+const second = 1000000000n;
+const tid = 7;
+const blocked = (number: number, values: Parameters<typeof inCall>[2] = {}) =>
+  inCall(number, restartBlock, values);
+
+const noTimespec = (address: bigint): bigint => {
+  throw new Error(`nothing to read at ${address.toString(16)}`);
+};
+const timespecAt = (where: bigint, value: bigint) => (address: bigint) => {
+  assert.is(address, where);
+  return value;
+};
+
+function remaining(
+  values: Registers,
+  slept: SleepObservation | undefined,
+  read = noTimespec,
+  clock = new WaitClock(),
+): bigint | null {
+  return clock.remaining(tid, values, slept, read);
+}
+
+/** The clock goes on while the test runs, so what remains is a little less. */
+function assertAbout(actual: bigint | null, expected: bigint): void {
+  assert.ok(
+    actual !== null && actual <= expected && actual > expected - second,
+    `${actual} is not ${expected}`,
+  );
+}
+
+test('a thread without a restart block waits for nothing that we must know', () => {
+  for (const values of [registers({}), inCall(syscalls.poll, -514n), registers({ rax: restartBlock })]) {
+    assert.is(remaining(values, { sleptNs: 1n, sleepsIn: 'hrtimer_nanosleep' }), null);
+  }
+});
+
+test('what was asked for less what was slept', () => {
+  const slept = { sleptNs: 3n * second, sleepsIn: 'hrtimer_nanosleep' };
+  const read = timespecAt(0x1000n, 10n * second);
+  assertAbout(remaining(blocked(syscalls.nanosleep, { rdi: 0x1000n }), slept, read), 7n * second);
+  assertAbout(remaining(blocked(syscalls.clockNanosleep, { rdx: 0x1000n }), slept, read), 7n * second);
+  assertAbout(
+    remaining(
+      blocked(syscalls.futex, { rsi: 0x80n, r10: 0x1000n }),
+      { ...slept, sleepsIn: 'futex_wait' },
+      read,
+    ),
+    7n * second,
+  );
+  assertAbout(
+    remaining(blocked(syscalls.poll, { rdx: 10000n }), { ...slept, sleepsIn: 'do_sys_poll' }),
+    7n * second,
+  );
+});
+
+test('a wait that is over has nothing left, never less', () => {
+  const slept = { sleptNs: 60n * second, sleepsIn: 'do_sys_poll' };
+  assert.is(remaining(blocked(syscalls.poll, { rdx: 10000n }), slept), 0n);
+});
+
+test('waits without an end, and absolute ones', () => {
+  const slept = { sleptNs: second, sleepsIn: 'do_sys_poll' };
+  assert.is(remaining(blocked(syscalls.poll, { rdx: 0xffffffffn }), slept), null);
+  const futex = { sleptNs: second, sleepsIn: 'futex_wait' };
+  assert.is(remaining(blocked(syscalls.futex, { rsi: 0x80n, r10: 0n }), futex), null);
+  const bitset = 9n | 0x80n | 0x100n;
+  assert.is(remaining(blocked(syscalls.futex, { rsi: bitset, r10: 0x1000n }), futex), null);
+});
+
+test('a sleep that was asked to write its remainder tells it itself', () => {
+  const slept = { sleptNs: 3n * second, sleepsIn: 'hrtimer_nanosleep' };
+  const read = timespecAt(0x2000n, 123n);
+  assert.is(remaining(blocked(syscalls.nanosleep, { rdi: 0x1000n, rsi: 0x2000n }), slept, read), 123n);
+  assert.is(remaining(blocked(syscalls.clockNanosleep, { rdx: 0x1000n, r10: 0x2000n }), slept, read), 123n);
+});
+
+test('a thread that was not seen asleep waits as long as it asked for', () => {
+  assertAbout(remaining(blocked(syscalls.poll, { rdx: 5000n }), undefined), 5n * second);
+});
+
+test('a restarted wait keeps the deadline it had', () => {
+  const clock = new WaitClock();
+  const values = { rdi: 1n, rsi: 1n, rdx: 100000n, rip: 0x5000n, rsp: 0x6000n };
+  const first = clock.remaining(
+    tid,
+    blocked(syscalls.poll, values),
+    { sleptNs: 40n * second, sleepsIn: 'do_sys_poll' },
+    noTimespec,
+  );
+  assertAbout(first, 60n * second);
+  const restarted = blocked(syscalls.restartSyscall, values);
+  const again = { sleptNs: 0n, sleepsIn: 'do_sys_poll' };
+  const second_ = clock.remaining(tid, restarted, again, noTimespec);
+  assert.ok(
+    second_! < first! && second_! > first! - second,
+    'the sleep since the restart does not start it over',
+  );
+
+  const elsewhere = blocked(syscalls.restartSyscall, { ...values, rsp: 0x7000n });
+  assertAbout(clock.remaining(tid, elsewhere, again, noTimespec), 100n * second);
+  assertAbout(clock.remaining(tid + 1, restarted, again, noTimespec), 100n * second);
+});
+
+test('a thread that did something else meanwhile has lost its old deadline', () => {
+  const clock = new WaitClock();
+  const values = { rdx: 100000n };
+  const slept = { sleptNs: 90n * second, sleepsIn: 'do_sys_poll' };
+  assertAbout(clock.remaining(tid, blocked(syscalls.poll, values), slept, noTimespec), 10n * second);
+  assert.is(clock.remaining(tid, registers({}), undefined, noTimespec), null);
+  const fresh = { sleptNs: 0n, sleepsIn: 'do_sys_poll' };
+  assertAbout(
+    clock.remaining(tid, blocked(syscalls.restartSyscall, values), fresh, noTimespec),
+    100n * second,
+  );
+});
+
+test('the call behind restart_syscall is told from where the thread slept', () => {
+  const named = (sleepsIn: string, rdi = 0n) =>
+    interruptedCall(blocked(syscalls.restartSyscall, { rdi }), sleepsIn);
+  assert.is(named('do_sys_poll'), syscalls.poll);
+  assert.is(named('futex_wait'), syscalls.futex);
+  assert.is(named('hrtimer_nanosleep', 1n), syscalls.clockNanosleep);
+  assert.is(named('hrtimer_nanosleep', -6n), syscalls.clockNanosleep, 'a process clock is a negative number');
+  assert.is(named('hrtimer_nanosleep', 0x7ffc00001000n), syscalls.nanosleep);
+  assert.is(interruptedCall(blocked(syscalls.nanosleep), 'do_sys_poll'), syscalls.nanosleep);
+});
+
+test.run();
