@@ -121,6 +121,11 @@ export class ProgramRun implements Disposable {
     return this.child.pid!;
   }
 
+  /** Sends a signal to the process as started. */
+  signal(name: NodeJS.Signals): void {
+    process.kill(this.pid, name);
+  }
+
   /** It ended by itself. SIGKILL is how a move ends the process here: the program then lives on elsewhere. */
   private hasEnded(): boolean {
     const { exitCode, signalCode, pid } = this.child;
