@@ -19,6 +19,10 @@ const runs: Record<string, string[][]> = {
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   process: [[], ['--title']],
+  refused: [
+    [],
+    ['--child', '--socket', '--lock', '--shared', '--timer', '--seccomp', '--deleted', '--pipe-out'],
+  ],
   registers: [[]],
   signals: [[]],
   six: [[], ['--no-epoll'], ['--tolerate-eintr']],
