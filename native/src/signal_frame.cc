@@ -1,5 +1,6 @@
 #include "signal_frame.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <cerrno>
@@ -47,14 +48,34 @@ Context ContextOf(const user_regs_struct& r, uint64_t mask, uint64_t extended_st
   return context;
 }
 
+constexpr size_t kHeaderEnd = 576;  // of the legacy area and the XSAVE header
+// XTILE_DATA: a thread has room for it only once it has used it (Documentation/arch/x86/xstate.rst).
+constexpr uint64_t kFeaturesOnDemand = 1ull << 18;
+
+// Where the standard format of XSAVE ends for these features; Intel SDM volume 1, 13.4.
+size_t ExtendedStateEnd(uint64_t features) {
+  size_t end = kHeaderEnd;
+  for (unsigned feature = 2; feature < 63; feature++) {
+    unsigned size, offset, flags, unused;
+    if (!(features >> feature & 1) || !__get_cpuid_count(0xd, feature, &size, &offset, &flags, &unused)) continue;
+    end = std::max<size_t>(end, offset + size);
+  }
+  return end;
+}
+
 // Turns what PTRACE_GETREGSET gave into what sigreturn takes: the software-reserved bytes of the FXSAVE area (464-511)
-// name the size and features, and a second magic number follows the state.
+// name the size and features, and a second magic number follows the state. The regset has room for all that the CPU
+// knows; more than the thread itself has room for, and sigreturn takes the SSE state only (check_xstate_in_sigframe in
+// arch/x86/kernel/fpu/signal.c).
 std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
-  if (regset.size() < 576) Fail(EINVAL, "extended state");
-  std::vector<uint8_t> state = regset;
-  const uint32_t bytes = static_cast<uint32_t>(regset.size());
-  uint64_t features;
+  if (regset.size() < kHeaderEnd) Fail(EINVAL, "extended state");
+  uint64_t features, in_use;
   memcpy(&features, &regset[464], 8);  // the regset keeps XCR0 here
+  memcpy(&in_use, &regset[512], 8);
+  features &= ~kFeaturesOnDemand | in_use;
+  std::vector<uint8_t> state = regset;
+  state.resize(std::min(regset.size(), ExtendedStateEnd(features)));
+  const uint32_t bytes = static_cast<uint32_t>(state.size());
   struct {
     uint32_t magic1, extended_bytes;
     uint64_t features;

@@ -8,6 +8,7 @@ const runs: Record<string, string[][]> = {
   clocks: [[]],
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
+  cramped: [[], ['--merged']],
   credentials: [
     [],
     ['--uid', '65534'],
@@ -24,6 +25,7 @@ const runs: Record<string, string[][]> = {
     ['--child', '--socket', '--lock', '--shared', '--timer', '--seccomp', '--deleted', '--pipe-out'],
   ],
   registers: [[]],
+  sections: [[]],
   signals: [[]],
   six: [[], ['--no-epoll'], ['--tolerate-eintr']],
   threads: [[]],
