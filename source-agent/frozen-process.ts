@@ -19,6 +19,7 @@ import type { Observations, WaitClock } from './waits.js';
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
 
+const SIGTRAP = 5;
 /** A stopped thread. */
 export interface FrozenThread {
   tid: number;
@@ -217,8 +218,9 @@ function stopAll(process: SourceProcess): number[] {
     for (;;) {
       const fresh = process.threadIds().filter((tid) => !stopped.has(tid) && !gone.has(tid));
       if (fresh.length === 0) break;
-      native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs).forEach(({ state }, i) => {
-        (state === 'stopped' ? stopped : gone).add(fresh[i]!);
+      native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs).forEach((result, i) => {
+        (result.state === 'stopped' ? stopped : gone).add(fresh[i]!);
+        if (result.state === 'stopped' && result.signal !== SIGTRAP) groupStopped = true;
       });
     }
     if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
@@ -233,7 +235,12 @@ function stopAll(process: SourceProcess): number[] {
     if (isKernelError(error, 'EPERM')) {
       const what = `process ${process.pid} may not be traced, or something traces it already`;
       throw new MigrationError('process-traced', what, { pid: process.pid }, { cause: error });
+  let groupStopped = false;
     }
     throw error;
   }
 }
+    if (groupStopped) {
+      const what = `process ${process.pid} was stopped by a signal`;
+      throw new MigrationError('process-stopped', what, { pid: process.pid });
+    }

@@ -154,4 +154,18 @@ for (const [name, options] of [
   });
 }
 
+test('a program that was stopped meanwhile is refused, and stays stopped', async () => {
+  using run = await ProgramRun.start('six', { options: ['--tolerate-eintr'] });
+  const before = lookAt(run.pid);
+  run.signal('SIGSTOP');
+  const stopped = () => /^State:\s*T/m.test(readFileSync(`/proc/${run.pid}/status`, 'latin1'));
+  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  assert.is(failureOf(() => visit(run.pid)).code, 'process-stopped');
+  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  assert.ok(stopped());
+  run.signal('SIGCONT');
+  assert.equal(await untouched(run.pid, before), []);
+  assert.equal((await run.check()).failures, []);
+});
+
 test.run();
