@@ -103,8 +103,8 @@ void WriteGrowing(pid_t tid, uint64_t address, const std::vector<uint8_t>& data)
 
 }  // namespace
 
-SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t stub, uint64_t stub_bytes,
-                         const void* arguments, size_t argument_bytes) {
+SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t floor, uint64_t stub,
+                         uint64_t stub_bytes, const void* arguments, size_t argument_bytes) {
   const std::vector<uint8_t> state = SignalExtendedState(home.extended);
   const uint64_t state_at = (home.registers.rsp - kRedZone - state.size()) & ~63ull;
   const uint64_t home_context_at = (state_at - sizeof(Context)) & ~15ull;
@@ -114,6 +114,10 @@ SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadget
   frames.home = home_context_at - 8;
   frames.undo = stub ? undo_context_at - 8 : frames.home;
   frames.arguments = (undo_context_at - 16 - argument_bytes) & ~63ull;
+
+  if (frames.arguments < floor || frames.arguments > home.registers.rsp) {
+    Fail(EFAULT, "remote call", tid, "no room on the stack");
+  }
 
   std::vector<uint8_t> image(state_at + state.size() - frames.arguments, 0);
   auto put = [&](uint64_t address, const void* data, size_t bytes) {
@@ -136,14 +140,21 @@ SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadget
     put(frames.undo, &gadgets.restorer, 8);
   }
   try {
+    frames.covered.resize(image.size());
+    ReadProcess(tid, frames.arguments, frames.covered.data(), frames.covered.size());
     WriteProcess(tid, frames.arguments, image.data(), image.size());
   } catch (const KernelFailure& failure) {
     if (failure.error != EFAULT) throw;
+    frames.covered.clear();
     // The main thread's stack grows on demand, but only ptrace and /proc/PID/mem may make it (mm/memory.c,
     // __access_remote_vm).
     WriteGrowing(tid, frames.arguments, image);
   }
   return frames;
+}
+
+void RemoveFrames(pid_t tid, const SignalFrames& frames) {
+  if (!frames.covered.empty()) WriteProcess(tid, frames.arguments, frames.covered.data(), frames.covered.size());
 }
 
 }  // namespace godwit

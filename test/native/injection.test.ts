@@ -154,6 +154,43 @@ for (const [name, options] of [
   });
 }
 
+test('a thread in a restartable sequence is sent through its abort path', async () => {
+  using run = await ProgramRun.start('sections');
+  const fact = (name: string) =>
+    run
+      .lines()
+      .find((line) => line.startsWith(`FACT ${name} `))!
+      .split(' ')
+      .slice(2)
+      .map(BigInt);
+  const [words] = fact('words') as [bigint];
+  const [start, end, abort] = fact('section') as [bigint, bigint, bigint];
+  const write = (index: number, value: bigint) =>
+    native.writeMemory(run.pid, words + BigInt(index * 8), new Uint8Array(BigUint64Array.of(value).buffer));
+  const read = () => new BigUint64Array(new Uint8Array(native.readMemory(run.pid, words, 32)).buffer);
+  const inside = (rip: bigint) => rip >= start && rip < end;
+  let seen = 0;
+  for (let number = 2n; number < 22n; number += 1n) {
+    visit(run.pid, (frozen, state) => {
+      const stopped = frozen.threads.filter(({ image }) => inside(get(image.registers, 'rip'))).length;
+      const captured = state.threads.map(({ registers }) => get(fromBytes(registers), 'rip'));
+      assert.not.ok(captured.some(inside), 'on the target it would commit what is stale');
+      assert.is(captured.filter((rip) => rip === abort).length, stopped);
+      seen += stopped;
+      write(0, number);
+    });
+    write(1, 1n);
+    for (const until = performance.now() + 5000; performance.now() < until && read().slice(2).includes(0n); )
+      await sleep(1);
+    assert.equal([...read().slice(2)], [number, number], 'what was committed was taken before the stop');
+    write(1, 0n);
+    write(2, 0n);
+    write(3, 0n);
+  }
+  assert.ok(seen > 0, 'no thread was ever stopped inside');
+  assert.equal((await run.check()).failures, []);
+});
+
 test('a program that was stopped meanwhile is refused, and stays stopped', async () => {
   using run = await ProgramRun.start('six', { options: ['--tolerate-eintr'] });
   const before = lookAt(run.pid);
@@ -164,6 +201,24 @@ test('a program that was stopped meanwhile is refused, and stays stopped', async
   for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
   assert.ok(stopped());
   run.signal('SIGCONT');
+  assert.equal(await untouched(run.pid, before), []);
+  assert.equal((await run.check()).failures, []);
+});
+
+test('what lies below a stack with little room is left alone', async () => {
+  using run = await ProgramRun.start('cramped');
+  const before = lookAt(run.pid);
+  const failure = failureOf(() => visit(run.pid));
+  assert.is(failure.code, 'no-stack-room');
+  assert.match(failure.message, /thread \d+ has too little room on its stack/);
+  assert.equal(await untouched(run.pid, before), []);
+  assert.equal((await run.check()).failures, []);
+});
+
+test('what was overwritten below a stack is put back', async () => {
+  using run = await ProgramRun.start('cramped', { options: ['--merged'] });
+  const before = lookAt(run.pid);
+  for (let i = 0; i < 3; i += 1) visit(run.pid);
   assert.equal(await untouched(run.pid, before), []);
   assert.equal((await run.check()).failures, []);
 });
