@@ -263,6 +263,9 @@ async function handOver(
     const mappings = stopper.mappings();
     const state = stopper.capture(frozen, mappings);
     assertSameProgram(settled, state, stopper.process.pid);
+    // While the scan goes on beside.
+    const changes = difference(settled, state);
+    const changedFiles = await changedSince(files, state);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');
@@ -270,8 +273,8 @@ async function handOver(
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
-      state: difference(settled, state),
-      changedFiles: await changedSince(files, state),
+      state: changes,
+      changedFiles,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');
