@@ -254,8 +254,9 @@ async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const clock = new PhaseClock();
   const frozen = stopper.freeze();
+  // What was read of the program before is not frozen time.
+  const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
   try {
     clock.mark('freeze');
