@@ -36,6 +36,8 @@ const commitMs = 10000;
 /** Until the rehearsal has measured it: what a freeze costs beside its pages. */
 const assumedFixedMs = 5;
 const scanThreads = 2;
+/** Code that ran once is compiled; a few times more, and it is fast. */
+const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
 export async function migrate(options: MigrationOptions): Promise<Report> {
@@ -223,7 +225,23 @@ async function settle(
   await precopy.round();
   const changes = difference(before, state);
   await conversation.ask({ type: 'settle', frames: stream.frames, state: changes }, buildMs, 'settled');
+  for (let i = 0; i < rehearsals; i += 1) await rehearse(conversation, stream, state);
   return state;
+}
+
+/** The target's part of the freeze, with a stand-in. */
+async function rehearse(conversation: Conversation, stream: PageStream, state: State): Promise<void> {
+  await conversation.ask(
+    {
+      type: 'rehearse',
+      frames: stream.frames,
+      dropped: [],
+      state: { threads: state.threads },
+      changedFiles: [],
+    },
+    buildMs,
+    'rehearsed',
+  );
 }
 
 /** The freeze. What is in it could not be done before and cannot wait. */
@@ -236,8 +254,9 @@ async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const clock = new PhaseClock();
   const frozen = stopper.freeze();
+  // What was read of the program before is not frozen time.
+  const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
   let final: FinalScan | undefined;
   try {
@@ -246,6 +265,9 @@ async function handOver(
     const mappings = stopper.mappings();
     const state = stopper.capture(frozen, mappings);
     assertSameProgram(settled, state, stopper.process.pid);
+    // While the scan goes on beside.
+    const changes = difference(settled, state);
+    const changedFiles = await changedSince(files, state);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');
@@ -253,8 +275,8 @@ async function handOver(
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
-      state: difference(settled, state),
-      changedFiles: await changedSince(files, state),
+      state: changes,
+      changedFiles,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');
