@@ -23,9 +23,7 @@ export function changeOf(before: readonly Mapping[], next: readonly Mapping[]): 
   const kept = keptPieces(before, next);
   return {
     unmap: subtract(before.filter(isMovable), kept),
-    map: next
-      .filter(isMovable)
-      .flatMap((mapping) => subtract([mapping], kept).map((piece) => pieceOf(mapping, piece))),
+    map: newPieces(next, kept),
     adjust: kept.filter(
       (piece) =>
         piece.before.protection !== piece.after.protection ||
@@ -49,6 +47,19 @@ function keptPieces(before: readonly Mapping[], next: readonly Mapping[]): KeptP
     }
   }
   return kept;
+}
+
+/** What of `next` is not kept. Both lists are walked once: programs have tens of thousands of mappings. */
+function newPieces(next: readonly Mapping[], kept: readonly KeptPiece[]): Mapping[] {
+  const pieces: Mapping[] = [];
+  let at = 0;
+  for (const mapping of next) {
+    const first = at;
+    while (at < kept.length && kept[at]!.after === mapping) at += 1;
+    if (!isMovable(mapping)) continue;
+    for (const piece of subtract([mapping], kept.slice(first, at))) pieces.push(pieceOf(mapping, piece));
+  }
+  return pieces;
 }
 
 /** Special mappings (vdso, vvar) are placed once and never again. */

@@ -38,6 +38,7 @@ export function detectImpossible(pid: number): Blocker[] {
 export function detectBlockers(inspection: Inspection, pipes: PipeCensus): Blocker[] {
   const { process, view, mappings } = inspection;
   const blockers = [
+    ...detectThreads(view),
     ...detectTask(view, process),
     ...detectOthers(process.pid, view),
     ...detectNamespaces(process.pid),
@@ -50,13 +51,23 @@ export function detectBlockers(inspection: Inspection, pipes: PipeCensus): Block
   return blockers;
 }
 
-function detectTask({ leader, threads }: ProcessView, process: SourceProcess): Blocker[] {
-  const { pid } = process;
+/**
+ * The same once more of the stopped process: what it did since preflight stands in the way as well. The mappings are
+ * left out, as each look at them has its own check.
+ */
+export function detectSince(inspection: Omit<Inspection, 'mappings'>, pipes: PipeCensus): Blocker[] {
+  const { process, view } = inspection;
+  return [
+    ...detectThreads(view),
+    ...detectChildren(process.pid, view),
+    ...detectAll({ ...inspection, mappings: [] }, pipes),
+  ];
+}
+
+function detectThreads({ leader: { tid: pid }, threads }: ProcessView): Blocker[] {
   const blockers: Blocker[] = [];
-  if (is32Bit(pid))
-    blockers.push({ code: 'process-32-bit', what: `process ${pid} is a 32-bit program`, pid });
   for (const { tid, status } of threads) {
-    if (status.tracerPid !== 0) {
+    if (status.tracerPid !== 0 && status.tracerPid !== process.pid) {
       const what = `thread ${tid} is traced by process ${status.tracerPid}`;
       blockers.push({ code: 'process-traced', what, pid, tid });
     }
@@ -71,6 +82,13 @@ function detectTask({ leader, threads }: ProcessView, process: SourceProcess): B
       });
     }
   }
+  return blockers;
+}
+
+function detectTask({ leader }: ProcessView, { pid }: SourceProcess): Blocker[] {
+  const blockers: Blocker[] = [];
+  if (is32Bit(pid))
+    blockers.push({ code: 'process-32-bit', what: `process ${pid} is a 32-bit program`, pid });
   if (leader.status.state === 'T')
     blockers.push({ code: 'process-stopped', what: `process ${pid} is stopped`, pid });
   return blockers;
@@ -90,6 +108,7 @@ function detectOthers(pid: number, view: ProcessView): Blocker[] {
         object: named,
       });
     }
+    if (other.vmSizeBytes === 0) continue; // it has ended, or belongs to the kernel
     if (own.has(other.tracerPid)) {
       blockers.push({ code: 'traces-others', what: `process ${pid} traces ${named}`, pid, object: named });
     }
@@ -127,8 +146,24 @@ function otherProcesses(pid: number): Status[] {
     .filter((other) => Number.isInteger(other) && other !== pid);
   return native
     .readFiles(pids.map((other) => `/proc/${other}/status`))
-    .flatMap((text) => (typeof text === 'number' ? [] : [parseStatus(text.toString())]))
-    .filter(({ vmSizeBytes }) => vmSizeBytes > 0);
+    .flatMap((text) => (typeof text === 'number' ? [] : [parseStatus(text.toString())]));
+}
+
+/** Children of the stopped process, also those that ended and wait to be collected: proc_tid_children(5). */
+function detectChildren(pid: number, { threads }: ProcessView): Blocker[] {
+  const texts = native.readFiles(threads.map(({ tid }) => `/proc/${pid}/task/${tid}/children`));
+  return texts.flatMap((text, i): Blocker[] => {
+    if (typeof text === 'number') {
+      const [{ tid }, object] = [threads[i]!, 'children'];
+      return [
+        { code: 'unreadable-state', what: `the ${object} of thread ${tid} cannot be read`, pid, tid, object },
+      ];
+    }
+    const children = text.toString().trim();
+    if (children === '') return [];
+    const object = `process ${children.replaceAll(' ', ', ')}`;
+    return [{ code: 'has-children', what: `${object} is a child of process ${pid}`, pid, object }];
+  });
 }
 
 function ancestors(pid: number): number[] {

@@ -267,7 +267,7 @@ async function handOver(
     assertSameProgram(settled, state, stopper.process.pid);
     // While the scan goes on beside.
     const changes = difference(settled, state);
-    const changedFiles = await changedSince(files, state);
+    const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');

@@ -14,6 +14,7 @@ export class PipeCensus {
 
   /** True when a process other than the moved one holds a descriptor of this pipe. */
   isHeldOutside(inode: bigint): boolean {
+    // A pipe that was not there the last time takes another count, which is of all that are there now.
     if (!this.#seen.has(inode)) this.#count();
     this.#seen.add(inode);
     return this.#outside.has(inode);
@@ -22,10 +23,11 @@ export class PipeCensus {
   #count(): void {
     for (const name of readdirSync('/proc')) {
       const pid = Number(name);
-      if (!Number.isInteger(pid) || pid === this.pid) continue;
+      if (!Number.isInteger(pid)) continue;
+      const found = pid === this.pid ? this.#seen : this.#outside;
       for (const fd of namesIn(`/proc/${pid}/fd`)) {
         const match = pipeLink.exec(linkOf(`/proc/${pid}/fd/${fd}`));
-        if (match) this.#outside.add(BigInt(match[1]!));
+        if (match) found.add(BigInt(match[1]!));
       }
     }
   }

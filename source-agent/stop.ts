@@ -2,6 +2,7 @@
 import { MigrationError } from '../shared/errors.js';
 import type { Mapping } from '../shared/proc/mappings.js';
 import type { State } from '../shared/state/index.js';
+import { detectSince } from './blockers.js';
 import { captureAll } from './capture/index.js';
 import { FrozenProcess } from './frozen-process.js';
 import { findInjectionPoint, type InjectionPoint, isValid } from './injection-point.js';
@@ -36,15 +37,18 @@ export class Stopper {
     return point;
   }
 
-  /** The state of all kinds. Installs the stub if it is not there yet. */
+  /**
+   * The state of all kinds. Installs the stub if it is not there yet. Throws MigrationError for what stands in the way
+   * now, whatever preflight saw.
+   */
   capture(frozen: FrozenProcess, mappings: readonly Mapping[]): State {
     if (!frozen.stubRange) frozen.carry(mappings);
-    return captureAll({
-      frozen,
-      view: this.process.look(frozen.tids),
-      descriptors: openDescriptors(this.process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor),
-      pipes: this.pipes,
-    });
+    const { process, pipes } = this;
+    const view = process.look(frozen.tids);
+    const descriptors = openDescriptors(process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor);
+    const blockers = detectSince({ process, view, descriptors }, pipes);
+    if (blockers.length > 0) throw MigrationError.refused(blockers);
+    return captureAll({ frozen, view, descriptors, pipes });
   }
 
   mappings(): Mapping[] {

@@ -64,12 +64,12 @@ export class Restoration implements Disposable {
 
   /** Follows the mappings of the source. */
   layout({ mappings }: Message<'layout'>): void {
-    const before = this.#space!.fillable;
+    const registered = new Map(this.#space!.fillable.map(({ start, end }) => [start, end]));
     this.#space!.follow(mappings);
     if (this.#userfault < 0) return;
     // Registering what is registered already changes nothing.
     for (const { start, end } of this.#space!.fillable) {
-      if (!before.some((range) => range.start === start && range.end === end)) {
+      if (registered.get(start) !== end) {
         native.userfaultRegister(this.#userfault, start, end, UserfaultMode.missing);
       }
     }

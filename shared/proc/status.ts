@@ -48,7 +48,7 @@ export interface Status {
   vmSizeBytes: number;
   vmRssBytes: number;
   vmSwapBytes: number;
-  /** Names of fields that this version does not know, in the kernel's order. */
+  /** Names of fields that this version does not know, and of those that tell what it cannot carry. */
   unknown: string[];
 }
 
@@ -62,11 +62,22 @@ export interface Capabilities {
 
 /** Fields whose meaning is known and which Status need not tell. */
 const knownBesides = [
-  ...['Ngid', 'FDSize', 'VmPeak', 'VmPin', 'VmHWM', 'RssAnon', 'RssFile', 'RssShmem', 'VmData', 'VmStk'],
-  ...['VmExe', 'VmLib', 'VmPTE', 'VmPMD', 'HugetlbPages', 'CoreDumping', 'THP_enabled', 'untag_mask', 'SigQ'],
-  ...['Speculation_Store_Bypass', 'SpeculationIndirectBranch', 'Cpus_allowed', 'Cpus_allowed_list'],
+  ...['Ngid', 'FDSize', 'VmPeak', 'VmHWM', 'RssAnon', 'RssFile', 'RssShmem', 'VmData', 'VmStk'],
+  ...['VmExe', 'VmLib', 'VmPTE', 'VmPMD', 'HugetlbPages', 'CoreDumping', 'THP_enabled', 'SigQ'],
+  ...['Cpus_allowed', 'Cpus_allowed_list'],
   ...['Mems_allowed', 'Mems_allowed_list', 'x86_Thread_features_locked'],
 ];
+
+/** Fields that must say what they say of nearly every task (or nothing, on kernels without them). */
+const usual = {
+  // Pages pinned for devices or io_uring, which write behind the page tables.
+  VmPin: /^(0 kB)?$/,
+  // Linear address masking: pointers with tags in them (ARCH_ENABLE_TAGGED_ADDR).
+  untag_mask: /^((0x)?f{16})?$/,
+  // A mitigation that the thread asked for with PR_SET_SPECULATION_CTRL.
+  Speculation_Store_Bypass: /^(?!thread (force )?mitigated)/,
+  SpeculationIndirectBranch: /^(?!conditional (force )?disabled)/,
+} as const;
 
 export function parseStatus(text: string): Status {
   const fields = new Fields(text);
@@ -112,8 +123,11 @@ export function parseStatus(text: string): Status {
     vmSwapBytes: fields.bytes('VmSwap'),
     unknown: [],
   };
+  const special = Object.entries(usual)
+    .filter(([name, pattern]) => !pattern.test(fields.take(name)?.trim() ?? ''))
+    .map(([name]) => name);
   for (const name of knownBesides) fields.take(name);
-  status.unknown = fields.remaining();
+  status.unknown = [...special, ...fields.remaining()];
   return status;
 }
 

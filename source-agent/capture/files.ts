@@ -177,10 +177,6 @@ function describe(
   switch (type) {
     case 'file':
     case 'directory':
-      if (!isSameFile(descriptor)) {
-        const what = `${path} was deleted or replaced during the rounds`;
-        throw new MigrationError('file-deleted', what, { pid, object: `descriptor ${descriptor.fd}` });
-      }
       return { kind: type, path, flags, position: parsed.position, stamp: stampOf(descriptor) };
     case 'memory-device':
       return { kind: 'device', path, flags };

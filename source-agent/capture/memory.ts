@@ -13,6 +13,8 @@ import type { Capture } from './kind.js';
 const impliedFlags: ReadonlySet<string> = new Set(
   ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'um', 'gd', 'nr', 'nl'].concat(advisedFlags),
 );
+/** How maps calls anonymous memory. */
+const anonymousNames: ReadonlySet<string> = new Set(['', '[heap]', '[stack]']);
 /** What the flags that are refused mean. */
 const flagMeanings: Readonly<Record<string, string>> = {
   sh: 'shared memory',
@@ -89,6 +91,8 @@ export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[]
     return blocker('mapping-kind', `${object} is shared memory`);
   if (mapping.path.startsWith('[anon:'))
     return blocker('mapping-kind', `${object} is a named anonymous mapping`);
+  if (!mapping.path.startsWith('/') && !anonymousNames.has(mapping.path))
+    return blocker('mapping-kind', `${object} is of a kind that is not carried`);
   const unknown = [...(mapping.flags ?? [])].filter((flag) => !impliedFlags.has(flag));
   if (unknown.length > 0) {
     const known = unknown.map((flag) => flagMeanings[flag]).find((meaning) => meaning !== undefined);

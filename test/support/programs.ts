@@ -52,7 +52,7 @@ export function compileProgram(name: string): string {
 }
 
 /** Runs a command without the descriptors that whoever started the tests left open: they would lead out of it. */
-const withoutInherited = [
+export const withoutInherited = [
   'bash',
   '-c',
   'for f in /proc/$$/fd/*; do n=$(basename "$f"); [ "$n" -le 2 ] || eval "exec $n>&-"; done; exec "$@"',

@@ -195,4 +195,18 @@ test('a field that is missing, twice, or not a number is refused', () => {
   refused(withField('VmLck', '8 MB'));
 });
 
+test('fields that tell what cannot be carried are named', () => {
+  for (const [field, usual, special] of [
+    ['VmPin', '       0 kB', '       4 kB'],
+    ['untag_mask', '0xffffffffffffffff', '0x80007fffffffffff'],
+    ['Speculation_Store_Bypass', 'thread vulnerable', 'thread force mitigated'],
+    ['SpeculationIndirectBranch', 'always enabled', 'conditional disabled'],
+  ] as const) {
+    const with_ = (value: string) =>
+      parseStatus(`${recorded.replace(new RegExp(`^${field}:.*\n`, 'm'), '')}${field}:\t${value}\n`).unknown;
+    assert.equal(with_(usual), [], field);
+    assert.equal(with_(special), [field]);
+  }
+});
+
 test.run();
