@@ -21,6 +21,7 @@ import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
 import { type FinalScan, PreCopy, pairOf, type RoundResult } from './precopy.js';
+import { rehearse } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closingIsOver, decide, predictedDowntimeMs, type RoundMeasure } from './rounds.js';
 import { SourceProcess } from './source-process.js';
@@ -65,6 +66,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const files = neededFiles(inspection);
   await preflight(conversation, inspection, files, options);
 
+  tryRehearsal(pipes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
@@ -225,12 +227,21 @@ async function settle(
   await precopy.round();
   const changes = difference(before, state);
   await conversation.ask({ type: 'settle', frames: stream.frames, state: changes }, buildMs, 'settled');
-  for (let i = 0; i < rehearsals; i += 1) await rehearse(conversation, stream, state);
+  for (let i = 0; i < rehearsals; i += 1) await rehearseTarget(conversation, stream, state);
   return state;
 }
 
+/** Without it the freeze is longer, that is all. */
+function tryRehearsal(pipes: PipeCensus): void {
+  try {
+    rehearse(pipes);
+  } catch {
+    // What is wrong will be told where it is in the way.
+  }
+}
+
 /** The target's part of the freeze, with a stand-in. */
-async function rehearse(conversation: Conversation, stream: PageStream, state: State): Promise<void> {
+async function rehearseTarget(conversation: Conversation, stream: PageStream, state: State): Promise<void> {
   await conversation.ask(
     {
       type: 'rehearse',
