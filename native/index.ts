@@ -283,7 +283,7 @@ interface Addon {
    * Runs a few calls in a stopped, seized thread of a source. `home` are the registers it continues with should the
    * agent die meanwhile; otherwise it ends stopped with the registers and mask of `image`. Arguments from argumentBase
    * on name bytes of `argumentBytes`, which lie on the thread's stack meanwhile and are returned as they are after.
-   * Throws EFAULT where the stack has no room.
+   * What they cover there is put back. Throws EFAULT where the stack has no room above `floor`.
    */
   injectCalls(
     image: ThreadImage,
@@ -292,8 +292,10 @@ interface Addon {
     restorer: bigint,
     table: CallTable,
     argumentBytes: Uint8Array,
+    floor: bigint,
   ): Uint8Array;
-  /** Installs the carrier stub at a free range of carrierBytes in a stopped, seized thread and detaches that thread. */
+  /** Installs the carrier stub at a free range of carrierBytes in a stopped, seized thread and detaches that thread.
+   *  Throws EFAULT where its stack has no room above `floor`. */
   carry(
     image: ThreadImage,
     home: BigUint64Array,
@@ -301,6 +303,7 @@ interface Addon {
     restorer: bigint,
     address: bigint,
     pidfd: number,
+    floor: bigint,
   ): NativeCarrier;
   /** Maps the table stub into a traced process of ours (a skeleton) at a free address; single-steps from `gadget`,
    *  a syscall instruction in it. Throws EEXIST where the range is taken. */

@@ -234,6 +234,10 @@ export const catalogue = {
     exit: ExitCode.failed,
     advice: 'A thread did not stop (uninterruptible sleep or a vfork in progress); try again.',
   },
+  'no-stack-room': {
+    exit: ExitCode.failed,
+    advice: 'A thread was deep in its stack at that moment; try again.',
+  },
   'downtime-exceeded': {
     exit: ExitCode.aborted,
     advice:

@@ -9,17 +9,17 @@ import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
 import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
-import type { Registers } from '../shared/injection/x86-64/registers.js';
+import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { InjectionPoint } from './injection-point.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
+import { stackFloor } from './stack-room.js';
 import type { Observations, WaitClock } from './waits.js';
 
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
-/** How ptrace shows a group stop: SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU in place of SIGTRAP (ptrace(2)). */
-const stopSignals: ReadonlySet<number> = new Set([19, 20, 21, 22]);
+const SIGTRAP = 5;
 
 /** A stopped thread. */
 export interface FrozenThread {
@@ -40,11 +40,12 @@ export class FrozenProcess implements Disposable {
   readonly pending: Uint8Array[];
   readonly stoppedAtMs: number;
   #carrier: NativeCarrier | undefined;
+  #mappings: readonly Mapping[] = [];
   #over = false;
 
   /**
-   * Stops every thread, also those that start meanwhile. Throws MigrationError 'stop-timeout' (all threads run on),
-   * 'process-ended'.
+   * Stops every thread, also those that start meanwhile. Throws MigrationError 'stop-timeout', 'process-stopped'
+   * (nothing would run in it), 'no-such-process', 'process-traced'; all threads then go on as they were.
    */
   constructor(
     readonly process: SourceProcess,
@@ -97,19 +98,26 @@ export class FrozenProcess implements Disposable {
     return bytes.readBigInt64LE(0) * 1000000000n + bytes.readBigInt64LE(8);
   }
 
-  /** Installs the stub in the thread best suited. `mappings` say where memory is free. */
+  /**
+   * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
+   * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
+   */
   carry(mappings: readonly Mapping[]): void {
+    this.#mappings = mappings;
     const address = freeRange(mappings, carrierBytes);
     let failure: unknown;
     for (const thread of this.#carrierCandidates()) {
+      this.#leaveCriticalSection(thread);
+      const { image, registers, deliverable } = thread;
       try {
         this.#carrier = native.carry(
-          { ...thread.image, registers: thread.registers },
-          this.#homeOf(thread),
+          { ...image, registers },
+          afterSignalReturn(registers, deliverable),
           this.point.gadget,
           this.point.restorer,
           address,
           this.process.pidfd,
+          this.#floorOf(thread),
         );
         return;
       } catch (error) {
@@ -118,8 +126,8 @@ export class FrozenProcess implements Disposable {
         failure = error;
       }
     }
-    const what = 'no thread has room on its stack for the stub';
-    throw new MigrationError('stop-timeout', what, { pid: this.process.pid }, { cause: failure });
+    const what = `no thread of process ${this.process.pid} has room on its stack for the stub`;
+    throw new MigrationError('no-stack-room', what, { pid: this.process.pid }, { cause: failure });
   }
 
   // A sleep loses its restart block when it has to be repeated, so threads that do not sleep come first.
@@ -129,11 +137,15 @@ export class FrozenProcess implements Disposable {
     );
   }
 
-  #homeOf(thread: FrozenThread): Registers {
-    const registers = leaveCriticalSection(thread.registers, thread.image.rseq, (address, bytes) =>
+  // Before anything else runs in the thread: the kernel then forgets the section, and nobody could tell any more.
+  #leaveCriticalSection(thread: FrozenThread): void {
+    thread.registers = leaveCriticalSection(thread.registers, thread.image.rseq, (address, bytes) =>
       this.read(address, bytes),
     );
-    return afterSignalReturn(registers, thread.deliverable);
+  }
+
+  #floorOf({ registers }: FrozenThread): bigint {
+    return stackFloor(this.#mappings, get(registers, 'rsp'));
   }
 
   get carrier(): NativeCarrier {
@@ -146,21 +158,29 @@ export class FrozenProcess implements Disposable {
     this.carrier.run(batch.table(), owned);
   }
 
-  /** Runs a few calls in one thread; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. */
+  /**
+   * Runs a few calls in one thread; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
+   * MigrationError 'no-stack-room'.
+   */
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
     if (thread.tid === this.#carrier?.tid) return this.#runInCarrier(batch, bytes);
-    const registers = leaveCriticalSection(thread.registers, thread.image.rseq, (address, count) =>
-      this.read(address, count),
-    );
-    thread.registers = registers;
-    return native.injectCalls(
-      { ...thread.image, registers },
-      afterSignalReturn(registers, thread.deliverable),
-      this.point.gadget,
-      this.point.restorer,
-      batch.table(),
-      bytes,
-    );
+    this.#leaveCriticalSection(thread);
+    const { tid, image, registers, deliverable } = thread;
+    try {
+      return native.injectCalls(
+        { ...image, registers },
+        afterSignalReturn(registers, deliverable),
+        this.point.gadget,
+        this.point.restorer,
+        batch.table(),
+        bytes,
+        this.#floorOf(thread),
+      );
+    } catch (cause) {
+      if (!isKernelError(cause, 'EFAULT')) throw cause;
+      const what = `thread ${tid} has too little room on its stack for a remote call`;
+      throw new MigrationError('no-stack-room', what, { pid: this.process.pid, tid }, { cause });
+    }
   }
 
   #runInCarrier(batch: CallBatch, bytes: Uint8Array): Uint8Array {
@@ -219,21 +239,20 @@ export function signalOf(info: Uint8Array): number {
 function stopAll(process: SourceProcess): number[] {
   const stopped = new Set<number>();
   const gone = new Set<number>();
+  let groupStopped = false;
   try {
     // Threads that were started by one that had not stopped yet show up in the next look.
     for (;;) {
       const fresh = process.threadIds().filter((tid) => !stopped.has(tid) && !gone.has(tid));
       if (fresh.length === 0) break;
-      const states = native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs);
-      states.forEach(({ state }, i) => {
-        (state === 'stopped' ? stopped : gone).add(fresh[i]!);
+      native.seizeAndStop(fresh, traceSysGood, stopTimeoutMs).forEach((result, i) => {
+        (result.state === 'stopped' ? stopped : gone).add(fresh[i]!);
+        if (result.state === 'stopped' && result.signal !== SIGTRAP) groupStopped = true;
       });
-      // A stop of its own (SIGSTOP, SIGTSTP ...) would be lost: the target's process would run.
-      if (states.some((result) => result.state === 'stopped' && stopSignals.has(result.signal))) {
-        throw new MigrationError('process-stopped', `process ${process.pid} is stopped`, {
-          pid: process.pid,
-        });
-      }
+    }
+    if (groupStopped) {
+      const what = `process ${process.pid} was stopped by a signal`;
+      throw new MigrationError('process-stopped', what, { pid: process.pid });
     }
     if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
     return [...stopped];

@@ -21,6 +21,7 @@ import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
 import { type FinalScan, PreCopy, pairOf, type RoundResult } from './precopy.js';
+import { rehearse } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closingIsOver, decide, predictedDowntimeMs, type RoundMeasure } from './rounds.js';
 import { SourceProcess } from './source-process.js';
@@ -36,6 +37,8 @@ const commitMs = 10000;
 /** Until the rehearsal has measured it: what a freeze costs beside its pages. */
 const assumedFixedMs = 5;
 const scanThreads = 2;
+/** Code that ran once is compiled; a few times more, and it is fast. */
+const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
 export async function migrate(options: MigrationOptions): Promise<Report> {
@@ -63,6 +66,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const files = neededFiles(inspection);
   await preflight(conversation, inspection, files, options);
 
+  tryRehearsal(pipes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
@@ -223,7 +227,32 @@ async function settle(
   await precopy.round();
   const changes = difference(before, state);
   await conversation.ask({ type: 'settle', frames: stream.frames, state: changes }, buildMs, 'settled');
+  for (let i = 0; i < rehearsals; i += 1) await rehearseTarget(conversation, stream, state);
   return state;
+}
+
+/** Without it the freeze is longer, that is all. */
+function tryRehearsal(pipes: PipeCensus): void {
+  try {
+    rehearse(pipes);
+  } catch {
+    // What is wrong will be told where it is in the way.
+  }
+}
+
+/** The target's part of the freeze, with a stand-in. */
+async function rehearseTarget(conversation: Conversation, stream: PageStream, state: State): Promise<void> {
+  await conversation.ask(
+    {
+      type: 'rehearse',
+      frames: stream.frames,
+      dropped: [],
+      state: { threads: state.threads },
+      changedFiles: [],
+    },
+    buildMs,
+    'rehearsed',
+  );
 }
 
 /** The freeze. What is in it could not be done before and cannot wait. */
@@ -236,8 +265,9 @@ async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const clock = new PhaseClock();
   const frozen = stopper.freeze();
+  // What was read of the program before is not frozen time.
+  const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
   let final: FinalScan | undefined;
   try {
@@ -246,6 +276,9 @@ async function handOver(
     const mappings = stopper.mappings();
     const state = stopper.capture(frozen, mappings);
     assertSameProgram(settled, state, stopper.process.pid);
+    // While the scan goes on beside.
+    const changes = difference(settled, state);
+    const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');
@@ -253,8 +286,8 @@ async function handOver(
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
-      state: difference(settled, state),
-      changedFiles: await changedSince(files, state, final.layout),
+      state: changes,
+      changedFiles,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');

@@ -9,6 +9,7 @@ import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared
 import type { Mapping } from '../shared/state/memory.js';
 import type { Skeleton } from './skeleton.js';
 
+const protectionWrite = 2;
 const mapShared = 0x1;
 const mapPrivate = 0x2;
 const mapAnonymous = 0x20;
@@ -136,16 +137,19 @@ export class AddressSpace {
     for (const mapping of mappings) {
       const { start, end, protection } = mapping;
       const fd = isOfFile(mapping) ? files.numberOf(mapping.name) : -1;
+      // Only what can be written is charged for: it begins so, as it did at home.
+      const first = mapping.accounted ? protection | protectionWrite : protection;
       const call = batch.add(
         'mmap',
         syscalls.mmap,
         start,
         end - start,
-        protection,
+        first,
         flagsOf(mapping),
         fd,
         mapping.offset,
       );
+      if (first !== protection) batch.add('mprotect', syscalls.mprotect, start, end - start, protection);
       places.push({ call, mapping });
       addAdvice(batch, mapping, [], mapping.advice);
       if (this.#locking && mapping.advice.includes('lo')) addLock(batch, mapping);

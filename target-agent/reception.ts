@@ -84,6 +84,7 @@ export class Reception {
         await this.#pages.landed(message.frames);
         this.#pages.closeUserfault();
         return this.#relay(await this.#link.ask(message));
+      case 'rehearse':
       case 'finish':
         await this.#pages.landed(message.frames);
         return this.#relay(await this.#link.ask(message));

@@ -12,6 +12,7 @@ import { PhaseClock } from '../shared/phases.js';
 import type { FromSource } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
+import type { Mapping } from '../shared/state/memory.js';
 import { AddressSpace } from './address-space.js';
 import { verifyChanged } from './changed-files.js';
 import { highestOf, OpenFiles } from './open-files.js';
@@ -47,13 +48,18 @@ export class Restoration implements Disposable {
   build({ mappings, state }: Message<'build'>): { memory: number; userfault: number } {
     if (this.#skeleton) throw new MigrationError('protocol-violation', 'it has been built already');
     assertAllowed(state);
-    this.#skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
-    this.#space = new AddressSpace(this.#skeleton);
-    this.#space.build(mappings);
-    this.#files = new OpenFiles(this.#skeleton, this.streams);
+    const skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
+    this.#raise(skeleton, mappings, state);
+    this.#userfault = openUserfault(skeleton, this.#space!.fillable);
+    return { memory: skeleton.memory, userfault: this.#userfault };
+  }
+
+  #raise(skeleton: Skeleton, mappings: readonly Mapping[], state: State): void {
+    this.#skeleton = skeleton;
+    this.#space = new AddressSpace(skeleton);
+    this.#space.build([...mappings]);
+    this.#files = new OpenFiles(skeleton, this.streams);
     this.#state = state;
-    this.#userfault = openUserfault(this.#skeleton, this.#space.fillable);
-    return { memory: this.#skeleton.memory, userfault: this.#userfault };
   }
 
   /** Follows the mappings of the source. */
@@ -78,6 +84,27 @@ export class Restoration implements Disposable {
     this.#space!.lock();
     settleAll(this.#restoring());
     this.#settled = true;
+  }
+
+  /**
+   * What is to come, with a stand-in: an empty process of any id, laid out the same. So nothing in the freeze happens
+   * for the first time, when code has yet to be compiled. A rehearsal that fails says nothing about the performance.
+   */
+  async rehearse(message: Message<'rehearse'>): Promise<Record<string, number>> {
+    if (!this.#settled || this.#prepared)
+      throw new MigrationError('protocol-violation', 'it is not due to be rehearsed');
+    const standIn = new Restoration(this.streams);
+    try {
+      const skeleton = Skeleton.create(null, helperDistance);
+      const state = played(this.#state!, skeleton.innerPid);
+      standIn.#raise(skeleton, this.#space!.layout.map(weightless), state);
+      standIn.settle({ type: 'settle', frames: 0, state: {} });
+      return await standIn.finish({ ...message, type: 'finish', state: { threads: state.threads } });
+    } catch {
+      return {};
+    } finally {
+      standIn.#skeleton?.end();
+    }
   }
 
   /** In the freeze: the differences, then the registers. Afterwards the process is complete and held. */
@@ -126,6 +153,22 @@ export class Restoration implements Disposable {
     if (this.#userfault >= 0) closeSync(this.#userfault);
     this.#userfault = -1;
   }
+}
+
+/** The state as a stand-in can have it: its own id, one thread, and no files, for opening them may be noticed. */
+function played(state: State, pid: number): State {
+  return {
+    ...state,
+    process: { ...state.process, pid },
+    threads: state.threads.slice(0, 1).map((thread) => ({ ...thread, tid: pid })),
+    files: { descriptions: [], descriptors: [] },
+    pipes: [],
+  };
+}
+
+/** A mapping that takes no memory, however large it is. */
+function weightless(mapping: Mapping): Mapping {
+  return { ...mapping, noReserve: true, advice: mapping.advice.filter((flag) => flag !== 'lo') };
 }
 
 /** A userfaultfd of the skeleton for pages that are still missing; see userfaultfd(2). */

@@ -62,6 +62,8 @@ class Shepherd {
       case 'settle':
         this.#restored.settle(message);
         return this.#say({ type: 'settled' });
+      case 'rehearse':
+        return this.#say({ type: 'rehearsed', phases: await this.#restored.rehearse(message) });
       case 'finish':
         return this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
       case 'commit':

@@ -10,6 +10,7 @@ import { freeRange } from '../shared/free-range.js';
 import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { parseMaps } from '../shared/proc/mappings.js';
+import { parseStatus } from '../shared/proc/status.js';
 import { type AddressRange, flatten } from '../shared/ranges.js';
 
 const traceSysGood = 1;
@@ -52,26 +53,26 @@ export class Skeleton implements Disposable {
   }
 
   /**
-   * A new process with this id. `helper` is a descriptor number that the process will not need itself. Throws
+   * A new process with this id, or any. `helper` is a descriptor number that the process will not need itself. Throws
    * MigrationError 'pid-taken'.
    */
-  static create(innerPid: number, helper: number): Skeleton {
+  static create(wanted: number | null, helper: number): Skeleton {
     const own = native.pidfdOpen(process.pid);
     try {
       const pid = native.spawn({
         program: skeletonProgram,
-        pids: [innerPid],
+        pids: wanted === null ? [] : [wanted],
         descriptors: [[own, helper]],
         newSession: false,
       });
       try {
-        return new Skeleton(pid, innerPid, helper);
+        return new Skeleton(pid, wanted ?? innerPidOf(pid), helper);
       } catch (error) {
         native.kill(pid, 9);
         throw error;
       }
     } catch (cause) {
-      if (isKernelError(cause, 'EEXIST')) throw pidTaken(innerPid, cause);
+      if (wanted !== null && isKernelError(cause, 'EEXIST')) throw pidTaken(wanted, cause);
       throw cause;
     } finally {
       closeSync(own);
@@ -186,10 +187,20 @@ export class Skeleton implements Disposable {
     this.#close();
   }
 
+  /** It ends, and is collected. */
+  end(): void {
+    this[Symbol.dispose]();
+    while (native.waitTracee(this.pid, stopMs).state === 'stopped');
+  }
+
   #close(): void {
     closeSync(this.pidfd);
     closeSync(this.memory);
   }
+}
+
+function innerPidOf(pid: number): number {
+  return parseStatus(readFileSync(`/proc/${pid}/status`, 'utf8')).nsPid.at(-1)!;
 }
 
 function pidTaken(pid: number, cause: unknown): MigrationError {

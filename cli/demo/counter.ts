@@ -36,7 +36,7 @@ export class Counter implements AsyncDisposable {
     const shell = spawn('sh', ['-c', pipeline, 'sh', found.command, file], {
       cwd: '/',
       // In other locales the C library maps a table of its own as shared memory, which is not carried yet.
-      env: { PATH: process.env.PATH, LC_ALL: 'C' },
+      env: { PATH: process.env.PATH },
       // The shell would say "Killed" when the source has been ended; the program's own errors are in the pipe.
       stdio: ['ignore', 'pipe', 'ignore'],
       detached: true,

@@ -75,16 +75,29 @@ export class TargetHost implements AsyncDisposable {
     return ['nsenter', '--target', String(init), '--pid', '--mount', '--'];
   }
 
+  /** All processes inside the namespace, by their pids here. */
+  tasks(): number[] {
+    const namespace = readlinkSync(`/proc/${this.unshare.pid}/ns/pid_for_children`);
+    return readdirSync('/proc')
+      .filter((entry) => /^\d+$/.test(entry))
+      .filter((entry) => {
+        try {
+          return readlinkSync(`/proc/${entry}/ns/pid`) === namespace;
+        } catch {
+          return false; // It ended while we looked.
+        }
+      })
+      .map(Number);
+  }
+
   /** The task with this pid inside the namespace; null where there is none. */
   find(innerPid: number): FoundTask | null {
-    const namespace = readlinkSync(`/proc/${this.unshare.pid}/ns/pid_for_children`);
-    for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    for (const pid of this.tasks()) {
       try {
-        if (readlinkSync(`/proc/${name}/ns/pid`) !== namespace) continue;
-        const status = parseStatus(readFileSync(`/proc/${name}/status`, 'utf8'));
+        const status = parseStatus(readFileSync(`/proc/${pid}/status`, 'utf8'));
         if (status.nsPid.at(-1) !== innerPid) continue;
         const parent = parseStatus(readFileSync(`/proc/${status.ppid}/status`, 'utf8'));
-        return { pid: Number(name), parent: { pid: status.ppid, name: parent.name } };
+        return { pid, parent: { pid: status.ppid, name: parent.name } };
       } catch {
         // It ended while we looked.
       }

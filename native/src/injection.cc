@@ -120,7 +120,7 @@ Napi::Value InjectCalls(const Napi::CallbackInfo& info) {
   Napi::Uint8Array arguments = info[5].As<Napi::Uint8Array>();
 
   const SignalFrames frames =
-      WriteFrames(tid, home, gadgets, 0, 0, arguments.Data(), arguments.ByteLength());
+      WriteFrames(tid, home, gadgets, Address(info[6]), 0, 0, arguments.Data(), arguments.ByteLength());
   Entry* entries = reinterpret_cast<Entry*>(words.Data());
   for (size_t i = 0; i < words.ByteLength() / sizeof(Entry); i++) {
     Entry call = entries[i];
@@ -133,6 +133,7 @@ Napi::Value InjectCalls(const Napi::CallbackInfo& info) {
   Napi::Uint8Array after = Napi::Uint8Array::New(info.Env(), arguments.ByteLength());
   if (after.ByteLength()) ReadProcess(tid, frames.arguments, after.Data(), after.ByteLength());
   Restore(tid, original, home.mask);
+  RemoveFrames(tid, frames);
   return after;
 }
 
@@ -153,7 +154,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     constructor = new Napi::FunctionReference(Napi::Persistent(type));
   }
 
-  // (image, home, gadget, restorer, address, pidfd)
+  // (image, home, gadget, restorer, address, pidfd, floor)
   explicit Carrier(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Carrier>(info) {
     try {
       Install(info);
@@ -169,7 +170,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     tid_ = Int(info[0].As<Napi::Object>().Get("tid"));
     gadgets_ = {Address(info[2]), Address(info[3])};
     stub_ = Address(info[4]);
-    frames_ = WriteFrames(tid_, home_, gadgets_, stub_, kCarrierBytes, nullptr, 0);
+    frames_ = WriteFrames(tid_, home_, gadgets_, Address(info[6]), stub_, kCarrierBytes, nullptr, 0);
 
     const Entry map{SYS_mmap,
                     {static_cast<int64_t>(stub_), kCarrierBytes, PROT_READ | PROT_WRITE | PROT_EXEC,
@@ -178,6 +179,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     const int64_t mapped = CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, map);
     if (mapped != static_cast<int64_t>(stub_)) {
       Restore(tid_, original_, home_.mask);
+      RemoveFrames(tid_, frames_);
       Fail(mapped < 0 ? static_cast<int>(-mapped) : EEXIST, "mmap", tid_, "no place for the stub");
     }
     WriteProcess(tid_, stub_, godwit_carrier_stub, godwit_carrier_stub_end - godwit_carrier_stub);
@@ -272,6 +274,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
       CallFromFrame(tid_, home_.registers, gadgets_, frames_.home,
                     {SYS_munmap, {static_cast<int64_t>(stub_), kCarrierBytes}, 0});
       Restore(tid_, original_, home_.mask);
+      RemoveFrames(tid_, frames_);
       socket_.Reset();
     } catch (const KernelFailure& failure) {
       throw ToJavaScript(info.Env(), failure);
@@ -303,7 +306,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
 Napi::FunctionReference* Carrier::constructor = nullptr;
 
 Napi::Value Carry(const Napi::CallbackInfo& info) {
-  return Carrier::constructor->New({info[0], info[1], info[2], info[3], info[4], info[5]});
+  return Carrier::constructor->New({info[0], info[1], info[2], info[3], info[4], info[5], info[6]});
 }
 
 Napi::Value FindBytes(const Napi::CallbackInfo& info) {

@@ -1,5 +1,6 @@
 #include "signal_frame.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <cerrno>
@@ -47,14 +48,34 @@ Context ContextOf(const user_regs_struct& r, uint64_t mask, uint64_t extended_st
   return context;
 }
 
+constexpr size_t kHeaderEnd = 576;  // of the legacy area and the XSAVE header
+// XTILE_DATA: a thread has room for it only once it has used it (Documentation/arch/x86/xstate.rst).
+constexpr uint64_t kFeaturesOnDemand = 1ull << 18;
+
+// Where the standard format of XSAVE ends for these features; Intel SDM volume 1, 13.4.
+size_t ExtendedStateEnd(uint64_t features) {
+  size_t end = kHeaderEnd;
+  for (unsigned feature = 2; feature < 63; feature++) {
+    unsigned size, offset, flags, unused;
+    if (!(features >> feature & 1) || !__get_cpuid_count(0xd, feature, &size, &offset, &flags, &unused)) continue;
+    end = std::max<size_t>(end, offset + size);
+  }
+  return end;
+}
+
 // Turns what PTRACE_GETREGSET gave into what sigreturn takes: the software-reserved bytes of the FXSAVE area (464-511)
-// name the size and features, and a second magic number follows the state.
+// name the size and features, and a second magic number follows the state. The regset has room for all that the CPU
+// knows; more than the thread itself has room for, and sigreturn takes the SSE state only (check_xstate_in_sigframe in
+// arch/x86/kernel/fpu/signal.c).
 std::vector<uint8_t> SignalExtendedState(const std::vector<uint8_t>& regset) {
-  if (regset.size() < 576) Fail(EINVAL, "extended state");
-  std::vector<uint8_t> state = regset;
-  const uint32_t bytes = static_cast<uint32_t>(regset.size());
-  uint64_t features;
+  if (regset.size() < kHeaderEnd) Fail(EINVAL, "extended state");
+  uint64_t features, in_use;
   memcpy(&features, &regset[464], 8);  // the regset keeps XCR0 here
+  memcpy(&in_use, &regset[512], 8);
+  features &= ~kFeaturesOnDemand | in_use;
+  std::vector<uint8_t> state = regset;
+  state.resize(std::min(regset.size(), ExtendedStateEnd(features)));
+  const uint32_t bytes = static_cast<uint32_t>(state.size());
   struct {
     uint32_t magic1, extended_bytes;
     uint64_t features;
@@ -82,8 +103,8 @@ void WriteGrowing(pid_t tid, uint64_t address, const std::vector<uint8_t>& data)
 
 }  // namespace
 
-SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t stub, uint64_t stub_bytes,
-                         const void* arguments, size_t argument_bytes) {
+SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t floor, uint64_t stub,
+                         uint64_t stub_bytes, const void* arguments, size_t argument_bytes) {
   const std::vector<uint8_t> state = SignalExtendedState(home.extended);
   const uint64_t state_at = (home.registers.rsp - kRedZone - state.size()) & ~63ull;
   const uint64_t home_context_at = (state_at - sizeof(Context)) & ~15ull;
@@ -93,6 +114,10 @@ SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadget
   frames.home = home_context_at - 8;
   frames.undo = stub ? undo_context_at - 8 : frames.home;
   frames.arguments = (undo_context_at - 16 - argument_bytes) & ~63ull;
+
+  if (frames.arguments < floor || frames.arguments > home.registers.rsp) {
+    Fail(EFAULT, "remote call", tid, "no room on the stack");
+  }
 
   std::vector<uint8_t> image(state_at + state.size() - frames.arguments, 0);
   auto put = [&](uint64_t address, const void* data, size_t bytes) {
@@ -115,14 +140,21 @@ SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadget
     put(frames.undo, &gadgets.restorer, 8);
   }
   try {
+    frames.covered.resize(image.size());
+    ReadProcess(tid, frames.arguments, frames.covered.data(), frames.covered.size());
     WriteProcess(tid, frames.arguments, image.data(), image.size());
   } catch (const KernelFailure& failure) {
     if (failure.error != EFAULT) throw;
+    frames.covered.clear();
     // The main thread's stack grows on demand, but only ptrace and /proc/PID/mem may make it (mm/memory.c,
     // __access_remote_vm).
     WriteGrowing(tid, frames.arguments, image);
   }
   return frames;
+}
+
+void RemoveFrames(pid_t tid, const SignalFrames& frames) {
+  if (!frames.covered.empty()) WriteProcess(tid, frames.arguments, frames.covered.data(), frames.covered.size());
 }
 
 }  // namespace godwit

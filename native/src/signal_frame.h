@@ -21,7 +21,8 @@ struct Gadgets {
 struct SignalFrames {
   uint64_t home = 0;       // rsp that leads home
   uint64_t undo = 0;       // rsp that leads to munmap(stub) and then home; equals home without a stub
-  uint64_t arguments = 0;  // address of the argument bytes
+  uint64_t arguments = 0;  // address of the argument bytes; the lowest that was written
+  std::vector<uint8_t> covered;  // what was there before; empty where the stack had to grow
 };
 
 struct HomeState {
@@ -30,8 +31,13 @@ struct HomeState {
   uint64_t mask;
 };
 
-// Writes the frames onto the stack of `tid`. Throws KernelFailure EFAULT where the stack has no room.
-SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t stub, uint64_t stub_bytes,
-                         const void* arguments, size_t argument_bytes);
+// Writes the frames onto the stack of `tid`, nowhere below `floor`. Throws KernelFailure EFAULT where the stack has no
+// room; nothing has been written then.
+SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t floor, uint64_t stub,
+                         uint64_t stub_bytes, const void* arguments, size_t argument_bytes);
+
+// Puts back what the frames covered: not every program keeps to the rule that nothing lives below the red zone. The
+// thread must not stand on them any more.
+void RemoveFrames(pid_t tid, const SignalFrames& frames);
 
 }  // namespace godwit

@@ -95,6 +95,9 @@ const Finish = v.strictObject({
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
 });
 
+/** What `finish` will look like: the target goes through it with a stand-in, so that nothing in the freeze is done for the first time. */
+const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse') });
+
 const Commit = v.strictObject({ type: v.literal('commit') });
 const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
 
@@ -106,6 +109,7 @@ export const FromSource = v.variant('type', [
   Layout,
   Round,
   Settle,
+  Rehearse,
   Finish,
   Commit,
   Abort,
@@ -120,6 +124,7 @@ const Built = v.strictObject({ type: v.literal('built'), pid });
 const Applied = v.strictObject({ type: v.literal('applied') });
 const Landed = v.strictObject({ type: v.literal('landed'), number: count, pages: count, zeroPages: count });
 const Settled = v.strictObject({ type: v.literal('settled') });
+const Rehearsed = v.strictObject({ type: v.literal('rehearsed'), phases: Phases });
 const Prepared = v.strictObject({ type: v.literal('prepared'), phases: Phases });
 const Running = v.strictObject({
   type: v.literal('running'),
@@ -139,6 +144,7 @@ export const FromTarget = v.variant('type', [
   Applied,
   Landed,
   Settled,
+  Rehearsed,
   Prepared,
   Running,
   Failed,

@@ -37,6 +37,8 @@ export const Mapping = v.pipe(
     offset: word,
     growsDown: v.boolean(),
     noReserve: v.boolean(),
+    /** Its memory is charged for (VM_ACCOUNT): it was writable once. Neighbours that differ in it never join. */
+    accounted: v.boolean(),
     advice: list(v.picklist(advisedFlags), advisedFlags.length),
   }),
   v.check((mapping) => mapping.start < mapping.end, 'empty mapping'),

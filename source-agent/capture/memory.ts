@@ -75,6 +75,7 @@ export function stateOfMappings(mappings: readonly ProcMapping[]): Mapping[] {
       offset: ['file', 'shared'].includes(kindOf(mapping)) ? mapping.offset : 0n,
       growsDown: mapping.flags?.has('gd') ?? false,
       noReserve: mapping.flags?.has('nr') ?? false,
+      accounted: mapping.flags?.has('ac') ?? false,
       advice: advisedFlags.filter((flag) => mapping.flags?.has(flag)),
     }));
 }

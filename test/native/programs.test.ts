@@ -8,6 +8,7 @@ const runs: Record<string, string[][]> = {
   clocks: [[]],
   memory: [[]],
   syscalls: [['--seconds', '1', '--slack', '5']],
+  cramped: [[], ['--merged']],
   credentials: [
     [],
     ['--uid', '65534'],
@@ -19,7 +20,12 @@ const runs: Record<string, string[][]> = {
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   process: [[], ['--title']],
+  refused: [
+    [],
+    ['--child', '--socket', '--lock', '--shared', '--timer', '--seccomp', '--deleted', '--pipe-out'],
+  ],
   registers: [[]],
+  sections: [[]],
   signals: [[]],
   six: [[], ['--no-epoll'], ['--tolerate-eintr']],
   threads: [[]],

@@ -1,5 +1,5 @@
 // Six threads that check themselves all the time: checksums and floating point, clocks, sleeps, epoll, a pipe's
-// reader and its writer. Long-lived: it ends with the check, or when its time is over.
+// reader and its writer; and each its own mask, processors and alternate signal stack. Long-lived: it ends with the check, or when its time is over.
 //
 //   --no-epoll       the epoll thread uses poll instead
 //   --max-gap SECS   how far a clock may jump or a sleep may be late (30)
@@ -22,6 +22,7 @@ static struct counter {
   cpu_set_t affinity;
   uint16_t x87_control;
   uint32_t mxcsr;
+  stack_t alternate;
 } __attribute__((aligned(128))) counters[6] = {
     {.name = "sleep"}, {.name = "checksum"}, {.name = "clock"}, {.name = "epoll"}, {.name = "reader"}, {.name = "writer"},
 };
@@ -34,6 +35,8 @@ static uint64_t max_gap_ns;
 static uint64_t words[kChecksumWords];
 static int stream[2], echo[2], epoll = -1;
 static struct mapping_list before, after;
+static unsigned char alternate_stacks[kThreads][64 << 10] __attribute__((aligned(64)));
+static __thread uintptr_t handled_at;
 
 static void wrong(int thread, const char* what, long long expected, long long got) {
   atomic_fetch_add(&counters[thread].errors, 1);
@@ -52,6 +55,19 @@ static void own_state(struct counter* own) {
   sched_getaffinity(0, sizeof own->affinity, &own->affinity);
   __asm__ volatile("fnstcw %0" : "=m"(own->x87_control));
   __asm__ volatile("stmxcsr %0" : "=m"(own->mxcsr));
+  sigaltstack(NULL, &own->alternate);
+}
+
+static void on_signal(int signal) {
+  (void)signal;
+  unsigned char here;
+  handled_at = (uintptr_t)&here;
+}
+
+static void begin(int thread) {
+  stack_t own = {.ss_sp = alternate_stacks[thread], .ss_size = sizeof alternate_stacks[thread]};
+  must(sigaltstack(&own, NULL) == 0, "sigaltstack");
+  own_state(&counters[thread]);
 }
 
 // What an agent that was killed in the middle of its work might leave behind.
@@ -93,7 +109,7 @@ static double compute(void) {
 }
 
 static void* run_checksum(void* unused) {
-  own_state(&counters[kChecksum]);
+  begin(kChecksum);
   for (size_t i = 0; i < kChecksumWords; i++) words[i] = mix(i);
   double expected = compute();
   for (uint64_t round = 0; !atomic_load(&stop); round++) {
@@ -108,7 +124,7 @@ static void* run_checksum(void* unused) {
 }
 
 static void* run_clock(void* unused) {
-  own_state(&counters[kClock]);
+  begin(kClock);
   uint64_t last = nanoseconds(CLOCK_MONOTONIC), last_boot = nanoseconds(CLOCK_BOOTTIME);
   while (!atomic_load(&stop)) {
     for (int i = 0; i < 200; i++) {
@@ -154,7 +170,7 @@ static int wait_for_echo(int timeout_ms) {
 }
 
 static void* run_epoll(void* unused) {
-  own_state(&counters[kEpoll]);
+  begin(kEpoll);
   for (uint64_t sequence = 1; !atomic_load(&stop); sequence++) {
     int result = wait_for_echo(4);
     if (result != 0) wrong(kEpoll, "waiting for nothing", 0, result < 0 ? -errno : result);
@@ -172,7 +188,7 @@ static void* run_epoll(void* unused) {
 
 // Reads block most of the time; the writer's bursts fill the pipe now and then.
 static void* run_reader(void* unused) {
-  own_state(&counters[kReader]);
+  begin(kReader);
   uint64_t expected = 0, numbers[kStream];
   for (;;) {
     ssize_t got = read(stream[0], numbers, sizeof numbers);
@@ -191,7 +207,7 @@ static void* run_reader(void* unused) {
 }
 
 static void* run_writer(void* unused) {
-  own_state(&counters[kWriter]);
+  begin(kWriter);
   uint64_t next = 0, numbers[64];
   while (!atomic_load(&stop)) {
     // At most PIPE_BUF bytes: such a write is never cut in two.
@@ -236,7 +252,9 @@ int main(int argc, char** argv) {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0x5a5a5a5a5a};
     must(epoll >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, echo[0], &event) == 0, "epoll_ctl");
   }
-  own_state(&counters[kSleep]);
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+  must(sigaction(SIGUSR1, &action, NULL) == 0, "sigaction");
+  begin(kSleep);
   static void* (*const bodies[kThreads])(void*) = {NULL, run_checksum, run_clock, run_epoll, run_reader, run_writer};
   pthread_t handles[kThreads];
   for (int i = 1; i < kThreads; i++) must((errno = pthread_create(&handles[i], NULL, bodies[i], NULL)) == 0, "pthread_create");

@@ -24,10 +24,11 @@ const sources = fileURLToPath(new URL('../../../test/programs/', import.meta.url
 const cache = fileURLToPath(new URL('../programs/', import.meta.url));
 const flags = ['-std=gnu11', '-O2', '-pthread', '-Wall', '-Wextra', '-Werror'];
 
-/** Names of all programs, without the ending. */
+/** Names of all self-checking programs, without the ending. */
 export function programNames(): string[] {
+  const checksItself = /^#include "(program|mappings)\.h"$/m;
   return readdirSync(sources)
-    .filter((file) => file.endsWith('.c'))
+    .filter((file) => file.endsWith('.c') && checksItself.test(readFileSync(join(sources, file), 'utf8')))
     .map((file) => basename(file, '.c'))
     .sort();
 }
@@ -145,6 +146,11 @@ export class ProgramRun implements Disposable {
   /** The process as started, before any move. */
   get pid(): number {
     return this.child.pid!;
+  }
+
+  /** Sends a signal to the process as started. */
+  signal(name: NodeJS.Signals): void {
+    process.kill(this.pid, name);
   }
 
   /** It ended by itself. SIGKILL is how a move ends the process here: the program then lives on elsewhere. */

@@ -13,6 +13,8 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'anonymous-names': 'naming anonymous memory needs CONFIG_ANON_VMA_NAME',
   'shadow-stack': 'user shadow stacks need Linux 6.6 and a CPU that has them',
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
+  'kernel-threads': 'a pid namespace other than the first shows none',
+  'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 

@@ -53,9 +53,9 @@ export class TwoHosts implements AsyncDisposable {
     return this.run([...this.target.within, ...command, String(innerPid), this.home.address, ...options]);
   }
 
-  /** Runs a `migrate` command with --json. */
-  run([program, ...given]: string[]): Promise<MoveResult> {
-    const args = [...given, '--json', '--secret-file', this.secretFile];
+  /** Runs a `migrate` command with --json; with the secret file null both are part of the command already. */
+  run([program, ...given]: string[], secretFile: string | null = this.secretFile): Promise<MoveResult> {
+    const args = secretFile === null ? given : [...given, '--json', '--secret-file', secretFile];
     return new Promise((resolve) => {
       const child = execFile(program!, args, { maxBuffer: 64 << 20 }, (_error, stdout, stderr) => {
         const last = stdout.trim().split('\n').at(-1) ?? '';

@@ -14,6 +14,7 @@ export function mapping(first: number, pages: number, more: Partial<Mapping> = {
     offset: 0n,
     growsDown: false,
     noReserve: false,
+    accounted: false,
     advice: [],
     ...more,
   };

@@ -59,6 +59,13 @@ export function fromSource(): Messages<FromSource> {
       state: { directories, timers },
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
     },
+    rehearse: {
+      type: 'rehearse',
+      frames: 70002,
+      dropped: [],
+      state: { directories },
+      changedFiles: [],
+    },
     commit: { type: 'commit' },
     abort: { type: 'abort', reason: 'the migration was interrupted' },
   };
@@ -76,6 +83,7 @@ export function fromTarget(): Messages<FromTarget> {
     applied: { type: 'applied' },
     landed: { type: 'landed', number: 3, pages: 12, zeroPages: 4 },
     settled: { type: 'settled' },
+    rehearsed: { type: 'rehearsed', phases: { state: 2.5 } },
     prepared: { type: 'prepared', phases: { state: 1.25 } },
     running: { type: 'running', pid: 17, phases: { run: 0.5 }, notes: ['a note'], log: '/var/lib/x.log' },
     failed: { type: 'failed', code: 'target-failed', what: 'mmap: ENOMEM', object: 'mapping 0-1' },

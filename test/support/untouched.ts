@@ -1,0 +1,64 @@
+/** What /proc shows of a process that an agent must leave as it found it. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Fields of /proc/PID/task/TID/status that a program sees of itself, or that an agent may leave behind. */
+const fields =
+  /^(Name|Umask|TracerPid|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cpus_allowed|NoNewPrivs|Seccomp):.*/gm;
+
+/** One line for each descriptor, mapping and thread: two looks differ in the lines that differ. */
+export function lookAt(pid: number): string[] {
+  const lines: string[] = [];
+  for (const fd of readdirSync(`/proc/${pid}/fd`))
+    lines.push(`descriptor ${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`);
+  for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+    const stopped = /^State:\s*[tT]/m.test(status) ? ' stopped' : '';
+    lines.push(`thread ${tid}${stopped} ${status.match(fields)!.join(' ').replace(/\s+/g, ' ')}`);
+  }
+  return [...lines, ...mappings(pid)];
+}
+
+function mappings(pid: number): string[] {
+  const lines: string[] = [];
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
+    // The stack of the main thread grows when it likes.
+    if (/^[0-9a-f]+-/.test(line))
+      lines.push(`mapping ${line.replace(/^[0-9a-f]+(-.*\[stack\])$/, '...$1').replace(/\s+/g, ' ')}`);
+    if (line.startsWith('VmFlags:')) lines[lines.length - 1] += ` ${line.slice(8).trim()}`;
+  }
+  return lines;
+}
+
+/** Lines that only one of two looks has: '- ' was before, '+ ' is now. */
+export function differences(before: readonly string[], now: readonly string[]): string[] {
+  return [
+    ...before.filter((line) => !now.includes(line)).map((line) => `- ${line}`),
+    ...now.filter((line) => !before.includes(line)).map((line) => `+ ${line}`),
+  ];
+}
+
+/**
+ * Waits until the process looks as it did: what an agent left in it is removed by its own threads, in their time.
+ * Returns the differences that remain.
+ */
+export async function untouched(
+  pid: number,
+  before: readonly string[],
+  patienceMs = 10_000,
+): Promise<string[]> {
+  const deadline = performance.now() + patienceMs;
+  for (;;) {
+    const found = differences(before, tryLookAt(pid));
+    if (found.length === 0 || performance.now() > deadline) return found;
+    await sleep(5);
+  }
+}
+
+function tryLookAt(pid: number): string[] {
+  try {
+    return lookAt(pid);
+  } catch {
+    return ['gone, or changing while it was looked at'];
+  }
+}
