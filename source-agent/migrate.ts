@@ -273,6 +273,8 @@ async function handOver(
   try {
     clock.mark('freeze');
     final = precopy.beginFinal();
+    // It is awaited later: a scan that fails while files are compared must not end the agent.
+    final.collected.catch(() => undefined);
     const mappings = stopper.mappings();
     const state = stopper.capture(frozen, mappings);
     assertSameProgram(settled, state, stopper.process.pid);

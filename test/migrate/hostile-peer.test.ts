@@ -79,7 +79,13 @@ hostile('an offer twice', async (peer) => {
   await assertRefused(peer, modestOffer(), /not due/);
 });
 
-for (const message of [{ type: 'commit' }, { type: 'layout', mappings: [] }, settle(), finish()]) {
+for (const message of [
+  { type: 'commit' },
+  { type: 'layout', mappings: [] },
+  settle(),
+  finish(),
+  { ...finish(), type: 'rehearse' },
+]) {
   hostile(`${message.type} right after the offer`, async (peer) => {
     await peer.introduce();
     await assertRefused(peer, message, /nothing has been built/);
@@ -107,7 +113,7 @@ hostile('silence after the build', async (peer) => {
   await peer.walk([build(), 'built']);
 });
 
-for (const message of [{ type: 'commit' }, finish()]) {
+for (const message of [{ type: 'commit' }, finish(), { ...finish(), type: 'rehearse' }]) {
   hostile(`${message.type} right after the build`, async (peer) => {
     await peer.introduce();
     await peer.walk([build(), 'built']);
