@@ -48,7 +48,7 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
       stdio: options.stdio,
       compareContents: options.compareContents,
     };
-    blockers.push(...(await offer(conversation, inspection, files, offered)));
+    blockers.push(...(await offer(conversation, inspection, files, offered)).blockers);
   }
   return { blockers, onlyAttemptTells };
 }

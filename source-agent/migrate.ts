@@ -9,7 +9,7 @@ import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectBlockers, detectImpossible } from './blockers.js';
-import { changedSince } from './changed-files.js';
+import { changedSince, type KnownFiles } from './changed-files.js';
 import { Conversation, failureOf } from './conversation.js';
 import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
@@ -64,7 +64,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   await greet(conversation);
   step('preflight');
   const files = neededFiles(inspection);
-  await preflight(conversation, inspection, files, options);
+  const sameInode = await preflight(conversation, inspection, files, options);
 
   tryRehearsal(pipes);
   const sent = new native.SentPages();
@@ -93,7 +93,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       precopy,
       conversation,
       stream,
-      files,
+      { files, sameInode },
       settled,
       step,
     );
@@ -133,10 +133,11 @@ async function preflight(
   inspection: Inspection,
   files: NeededFile[],
   { stdio, compareContents }: MigrationOptions,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   const offered = { check: false, migration: newMigrationId(), stdio, compareContents };
-  const blockers = await offer(conversation, inspection, files, offered);
+  const { blockers, sameInode } = await offer(conversation, inspection, files, offered);
   if (blockers.length > 0) throw MigrationError.refused(blockers);
+  return sameInode;
 }
 
 /** The first, short stop: the tracker is made in the program, and its whole state is read once. */
@@ -261,7 +262,7 @@ async function handOver(
   precopy: PreCopy,
   conversation: Conversation,
   stream: PageStream,
-  files: NeededFile[],
+  files: KnownFiles,
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {

@@ -27,21 +27,32 @@ export interface OfferOptions {
   compareContents: boolean;
 }
 
-/** Offers the process. Returns everything the target has against it. */
+export interface Judgement {
+  /** Everything the target has against it. */
+  blockers: readonly Blocker[];
+  /** Paths that both hosts see as one inode: what is written to one is written to the other. */
+  sameInode: ReadonlySet<string>;
+}
+
+/** Offers the process. */
 export async function offer(
   conversation: Conversation,
   inspection: Inspection,
   files: NeededFile[],
   options: OfferOptions,
-): Promise<readonly Blocker[]> {
+): Promise<Judgement> {
+  const sameInode = new Set(files.map(({ path }) => path));
   conversation.say(offerOf(inspection, files, options));
   for (;;) {
     const answer = await conversation.expect(compareMs, 'identify', 'verdict');
-    if (answer.type === 'verdict') return answer.blockers as Blocker[];
+    if (answer.type === 'verdict') return { blockers: answer.blockers as Blocker[], sameInode };
     const known = new Set(files.map(({ path }) => path));
     const asked = answer.paths.filter((path) => known.has(path));
     const digests = [];
-    for (const path of asked) digests.push({ path, sha256: await digestOf(path) });
+    for (const path of asked) {
+      sameInode.delete(path);
+      digests.push({ path, sha256: await digestOf(path) });
+    }
     conversation.say({ type: 'identities', files: digests });
   }
 }

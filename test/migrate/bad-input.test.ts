@@ -92,16 +92,20 @@ test('no such process', async () => {
 });
 
 test('an ended process that nobody has collected', async () => {
-  // The shell starts one that ends at once and becomes another program that never collects it.
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 600'], {
+  // The shell starts one that ends when the shell has become another program, which never collects it.
+  const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 600'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const [text] = (await once(parent.stdout!, 'data')) as [Buffer];
-  const pid = Number(text.toString());
-  for (const until = performance.now() + 5000; performance.now() < until; await sleep(5))
-    if (stateOf(pid) === 'Z' && readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n') break;
-  assertFailure(await hosts.move(pid), 'process-dead', /has ended/);
-  parent.kill();
+  try {
+    const [text] = (await once(parent.stdout!, 'data')) as [Buffer];
+    const pid = Number(text.toString());
+    for (const until = performance.now() + 10_000; performance.now() < until; await sleep(5)) {
+      if (stateOf(pid) === 'Z') break;
+    }
+    assertFailure(await hosts.move(pid), 'process-dead', /has ended/);
+  } finally {
+    parent.kill();
+  }
 });
 
 if (kernelThreadAt(2))
