@@ -3,7 +3,7 @@
  * round can take minutes; whoever waits for it should not.
  */
 import { isKernelError, MigrationError } from '../shared/errors.js';
-import type { Conversation } from './conversation.js';
+import { type Conversation, failureOf } from './conversation.js';
 
 export class Interruption {
   readonly #broken: Promise<never>;
@@ -15,6 +15,9 @@ export class Interruption {
     this.#broken = new Promise((_resolve, reject) => {
       signal?.addEventListener('abort', () => reject(interrupted()), { once: true });
       conversation.session.control.onEnd(reject);
+      conversation.session.control.onUnread((message) => {
+        if (message.type === 'failed') reject(failureOf(message));
+      });
     });
     this.#broken.catch(() => undefined);
   }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native/index.js';
-import { asMigrationError, MigrationError } from '../shared/errors.js';
+import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
 import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
@@ -123,8 +123,9 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       log: running.log,
     };
   } catch (error) {
-    tellAbort(conversation, error);
-    throw asMigrationError(error, 'internal', { pid });
+    const failure = failureWith(process, error);
+    tellAbort(conversation, failure);
+    throw failure;
   } finally {
     tracker?.close();
   }
@@ -374,6 +375,15 @@ function tellRound(
     dirtyBytesPerSecond: last?.dirtiedOverMs ? (last.bytes / last.dirtiedOverMs) * 1000 : null,
     predictedDowntimeMs: last ? predictedDowntimeMs(history, assumedFixedMs) : durationMs + assumedFixedMs,
   });
+}
+
+/** Whatever failed first, where the program has ended there is nothing else to tell. */
+function failureWith(process: SourceProcess, cause: unknown): MigrationError {
+  const { pid } = process;
+  const unexplained =
+    isKernelError(cause) || (cause instanceof MigrationError && cause.code === 'no-such-process');
+  if (!unexplained || !process.ended) return asMigrationError(cause, 'internal', { pid });
+  return new MigrationError('process-ended', `process ${pid} ended during the migration`, { pid }, { cause });
 }
 
 function tellAbort(conversation: Conversation, error: unknown): void {

@@ -147,6 +147,18 @@ for (const { what, code, exit, strike, remains } of breaks) {
   });
 }
 
+test('a process that ends during the rounds is no defect of ours', async () => {
+  await using hosts = await TwoHosts.start();
+  using run = await ProgramRun.start('refused', slow);
+  const attempt = start(hosts, run.pid);
+  await attempt.reached('rounds');
+  run.signal('SIGKILL');
+  const { code, result, output } = await attempt.ended;
+  assert.is(result.code, 'process-ended', output);
+  assert.is(code, 1, output);
+  await waitFor('a clean target', () => hosts.target.find(run.pid) === null);
+});
+
 test("a moved process outlives the target's agent, and its end is recorded", async () => {
   await using hosts = await TwoHosts.start();
   using run = await ProgramRun.start('six');
