@@ -16,6 +16,9 @@ export function failureOf({ code, what, phase, object }: Answer<'failed'>): Migr
 
 type Answer<Type extends FromTarget['type']> = Extract<FromTarget, { type: Type }>;
 
+/** How long a target that hangs up on one channel may take to say why on the other. */
+const lastWordsMs = 2000;
+
 export class Conversation implements AsyncDisposable {
   private constructor(readonly session: AgentSession<FromTarget, WireValue>) {}
 
@@ -46,6 +49,18 @@ export class Conversation implements AsyncDisposable {
   ): Promise<Answer<Type>> {
     this.say(message);
     return this.expect(timeoutMs, ...types);
+  }
+
+  /** Why a channel was lost, if the target has said so or does it now; else that it was lost. */
+  async reasonOf(loss: unknown): Promise<MigrationError> {
+    try {
+      await this.expect(lastWordsMs);
+      throw new Error('no message was due');
+    } catch (error) {
+      if (error instanceof MigrationError && error.code !== 'protocol-violation') return error;
+      const what = `the connection with ${this.session.peer} was lost`;
+      return new MigrationError('link-lost', what, {}, { cause: loss });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native/index.js';
-import { asMigrationError, MigrationError } from '../shared/errors.js';
+import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
 import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
@@ -15,6 +15,7 @@ import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
 import { hold, unhold } from './holder.js';
 import { type Inspection, inspect } from './inspection.js';
+import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
@@ -45,8 +46,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const { pid } = options;
   const startedMs = performance.now();
   const step = (name: StepEvent['step']) => {
-    if (options.signal?.aborted)
-      throw new MigrationError('interrupted', 'the migration was interrupted', { pid });
+    if (options.signal?.aborted) throw interrupted();
     options.onEvent({ event: 'step', step: name });
   };
 
@@ -61,10 +61,11 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
 
   step('connect');
   await using conversation = await Conversation.open(options);
-  await greet(conversation);
+  const interruption = new Interruption(conversation, options.signal);
+  await interruption.during(greet(conversation));
   step('preflight');
   const files = neededFiles(inspection);
-  const sameInode = await preflight(conversation, inspection, files, options);
+  const sameInode = await interruption.during(preflight(conversation, inspection, files, options));
 
   tryRehearsal(pipes);
   const sent = new native.SentPages();
@@ -77,15 +78,16 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
     const armed = arm(stopper, sent, conversation, stream);
     tracker = armed.tracker;
     step('build');
-    await conversation.ask({ type: 'build', mappings: armed.layout, state: armed.state }, buildMs, 'built');
+    const build = { type: 'build', mappings: armed.layout, state: armed.state } as const;
+    await interruption.during(conversation.ask(build, buildMs, 'built'));
 
     step('rounds');
     const { precopy } = armed;
-    const rounds = await sendRounds(precopy, stream, options);
+    const rounds = await sendRounds(precopy, stream, options, interruption);
 
     step('settle');
-    const settled = await settle(stopper, precopy, conversation, stream, armed.state);
-    const closing = await closeRounds(precopy, options, rounds.length);
+    const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
+    const closing = await closeRounds(precopy, options, rounds.length, interruption);
 
     step('freeze');
     const { clock, prepared, running, lastRound } = await handOver(
@@ -121,8 +123,9 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       log: running.log,
     };
   } catch (error) {
-    tellAbort(conversation, error);
-    throw asMigrationError(error, 'internal', { pid });
+    const failure = failureWith(process, error);
+    tellAbort(conversation, failure);
+    throw failure;
   } finally {
     tracker?.close();
   }
@@ -169,11 +172,12 @@ async function sendRounds(
   precopy: PreCopy,
   stream: PageStream,
   options: MigrationOptions,
+  interruption: Interruption,
 ): Promise<RoundResult[]> {
   const rounds: RoundResult[] = [];
   const history: RoundMeasure[] = [];
   for (;;) {
-    const round = await precopy.round();
+    const round = await interruption.during(precopy.round());
     const before = rounds.at(-1);
     rounds.push(round);
     history.push({
@@ -191,7 +195,7 @@ async function sendRounds(
         'the rounds do not get shorter, and --on-stall says cancel',
       );
     }
-    await pause(decision.waitMs, options.signal);
+    await interruption.during(sleep(decision.waitMs));
   }
 }
 
@@ -200,14 +204,14 @@ async function closeRounds(
   precopy: PreCopy,
   options: MigrationOptions,
   first: number,
+  interruption: Interruption,
 ): Promise<RoundResult[]> {
   const rounds: RoundResult[] = [];
   collectGarbage();
   while (!closingIsOver(rounds.map(({ bytes }) => bytes))) {
-    const round = await precopy.round();
+    const round = await interruption.during(precopy.round());
     rounds.push(round);
     tellRound(options, first + rounds.length - 1, round, [], true);
-    if (options.signal?.aborted) throw new MigrationError('interrupted', 'the migration was interrupted');
   }
   return rounds;
 }
@@ -376,12 +380,13 @@ function tellRound(
   });
 }
 
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(ms, undefined, signal ? { signal } : {});
-  } catch (cause) {
-    throw new MigrationError('interrupted', 'the migration was interrupted', {}, { cause });
-  }
+/** Whatever failed first, where the program has ended there is nothing else to tell. */
+function failureWith(process: SourceProcess, cause: unknown): MigrationError {
+  const { pid } = process;
+  const unexplained =
+    isKernelError(cause) || (cause instanceof MigrationError && cause.code === 'no-such-process');
+  if (!unexplained || !process.ended) return asMigrationError(cause, 'internal', { pid });
+  return new MigrationError('process-ended', `process ${pid} ended during the migration`, { pid }, { cause });
 }
 
 function tellAbort(conversation: Conversation, error: unknown): void {

@@ -62,6 +62,12 @@ export class SourceProcess implements Disposable {
     for (const fd of [this.pidfd, this.pagemap, this.memory, this.maps]) closeSync(fd);
   }
 
+  /** It has ended or is about to: its first thread has given up its memory. */
+  get ended(): boolean {
+    const text = this.read('status');
+    return !text || parseStatus(text).vmSizeBytes === 0;
+  }
+
   /** Ids of all threads, in our pid namespace. */
   threadIds(): number[] {
     try {

@@ -92,7 +92,8 @@ export class Reception {
         return this.#commit(message);
       case 'abort':
         this.options.log(`the source gave up: ${message.reason}`);
-        return this.#relay(await this.#link.ask(message));
+        this.#relay(await this.#link.ask(message));
+        return this.#close();
     }
   }
 
@@ -113,6 +114,11 @@ export class Reception {
       `${this.session.peer} offers ${message.name} (pid ${message.ids[0]}), migration ${message.migration}`,
     );
     this.#shepherd = await this.options.openShepherd();
+    // Its skeleton went with it, and nobody may be waiting for an answer of its while pages arrive.
+    this.#shepherd.onEnd(() => {
+      if (!this.#decided)
+        this.#fail(new MigrationError('target-failed', 'the shepherd of this migration ended'));
+    });
     this.#shepherd.say({ type: 'begin', sameKernel: this.#source.bootId === this.options.facts.bootId });
     this.#relay(await this.#shepherd.ask(message));
   }

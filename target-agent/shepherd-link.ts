@@ -27,6 +27,11 @@ export class ShepherdLink implements Disposable {
     this.#channel.send(message as unknown as WireValue);
   }
 
+  /** Calls back when the shepherd is gone, whoever ended the link. */
+  onEnd(listener: () => void): void {
+    this.#channel.onEnd(listener);
+  }
+
   /** The next answer. Throws 'target-failed' when the shepherd is gone or says nothing for ten minutes. */
   async answer(): Promise<FromShepherd> {
     try {

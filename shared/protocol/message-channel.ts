@@ -32,6 +32,7 @@ export abstract class MessageChannel<In, Out extends WireValue> {
   #unreadBytes = 0;
   #waiters: Waiter<In>[] = [];
   #listener: ((message: In) => void) | undefined;
+  #unreadListener: ((message: In) => void) | undefined;
   #end: MigrationError | undefined;
   #endListeners: ((error: MigrationError) => void)[] = [];
 
@@ -102,6 +103,11 @@ export abstract class MessageChannel<In, Out extends WireValue> {
     }
   }
 
+  /** Calls back with every message from now on that comes while nobody waits for one; it stays to be read. */
+  onUnread(listener: (message: In) => void): void {
+    this.#unreadListener = listener;
+  }
+
   /** Calls back once when the channel has ended, at once where it already has. */
   onEnd(listener: (error: MigrationError) => void): void {
     if (this.#end) listener(this.#end);
@@ -145,6 +151,7 @@ export abstract class MessageChannel<In, Out extends WireValue> {
       this.#unread.push({ message: result.output, bytes: bytes.length + unreadOverhead });
       this.#unreadBytes += bytes.length + unreadOverhead;
       if (this.#unreadBytes > 2 * this.maxMessageBytes) this.violate('sent more than anybody reads here');
+      else this.#unreadListener?.(result.output);
     }
   }
 

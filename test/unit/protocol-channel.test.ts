@@ -82,6 +82,19 @@ test('onMessage gets what was unread first, and gives way to receive again', () 
     assert.is((await server.control.receive(5000)).kind, 'e');
   }));
 
+test('onUnread tells of messages that nobody waits for, and leaves them to be read', () =>
+  withSessions(async (client, server) => {
+    const unread: string[] = [];
+    server.control.onUnread((message) => unread.push(message.kind));
+    const waited = server.control.receive(5000);
+    client.control.send({ kind: 'a' });
+    client.control.send({ kind: 'b' });
+    await until(() => unread.length > 0, 'a message is unread');
+    assert.is((await waited).kind, 'a');
+    assert.equal(unread, ['b']);
+    assert.is((await server.control.receive(5000)).kind, 'b');
+  }));
+
 test('what was sent before an orderly close arrives; then both sides know the end', () =>
   withSessions(async (client, server) => {
     client.control.send({ kind: 'last', body: new Uint8Array(1_000_000) });
