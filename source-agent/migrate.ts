@@ -2,18 +2,13 @@
  * The whole story of a migration, on the source: read this first. The steps are those of ARCHITECTURE.md. Until the
  * target is told to commit, whatever goes wrong leaves the process running and unchanged.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native/index.js';
 import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
-import { PhaseClock } from '../shared/phases.js';
-import type { FromTarget, NeededFile } from '../shared/protocol/messages.js';
+import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectBlockers, detectImpossible } from './blockers.js';
-import { changedSince, type KnownFiles } from './changed-files.js';
-import { Conversation, failureOf } from './conversation.js';
-import { endSource } from './ending.js';
-import type { FrozenProcess } from './frozen-process.js';
-import { hold, unhold } from './holder.js';
+import { Conversation } from './conversation.js';
+import { handOver } from './hand-over.js';
 import { type Inspection, inspect } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
@@ -21,22 +16,17 @@ import { greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
-import { type FinalScan, PreCopy, pairOf, type RoundResult } from './precopy.js';
+import { PreCopy, type RoundResult } from './precopy.js';
 import { rehearse } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
-import { closingIsOver, decide, predictedDowntimeMs, type RoundMeasure } from './rounds.js';
+import { closeRounds, sendRounds } from './round-loop.js';
 import { SourceProcess } from './source-process.js';
 import { difference } from './state-difference.js';
 import { Stopper } from './stop.js';
 import type { Tracker } from './tracker/index.js';
 import { UserfaultTracker } from './tracker/userfault.js';
-import { collectGarbage } from './warm-up.js';
 
 const buildMs = 60000;
-const finishMs = 30000;
-const commitMs = 10000;
-/** Until the rehearsal has measured it: what a freeze costs beside its pages. */
-const assumedFixedMs = 5;
 const scanThreads = 2;
 /** Code that ran once is compiled; a few times more, and it is fast. */
 const rehearsals = 4;
@@ -168,54 +158,6 @@ function arm(
   }
 }
 
-async function sendRounds(
-  precopy: PreCopy,
-  stream: PageStream,
-  options: MigrationOptions,
-  interruption: Interruption,
-): Promise<RoundResult[]> {
-  const rounds: RoundResult[] = [];
-  const history: RoundMeasure[] = [];
-  for (;;) {
-    const round = await interruption.during(precopy.round());
-    const before = rounds.at(-1);
-    rounds.push(round);
-    history.push({
-      bytes: round.bytes,
-      durationMs: round.durationMs,
-      dirtiedOverMs: before ? round.collectedAtMs - before.collectedAtMs : null,
-    });
-    tellRound(options, rounds.length - 1, round, history, false);
-    if (rounds.length === 1) stream.measured((round.sent.wireBytes / Math.max(round.durationMs, 1)) * 1000);
-    const decision = decide(history, assumedFixedMs, options);
-    if (decision.next === 'freeze') return rounds;
-    if (decision.next === 'cancel') {
-      throw new MigrationError(
-        'downtime-exceeded',
-        'the rounds do not get shorter, and --on-stall says cancel',
-      );
-    }
-    await interruption.during(sleep(decision.waitMs));
-  }
-}
-
-/** Short rounds one behind the other, right before the freeze: only what is written during them is left. */
-async function closeRounds(
-  precopy: PreCopy,
-  options: MigrationOptions,
-  first: number,
-  interruption: Interruption,
-): Promise<RoundResult[]> {
-  const rounds: RoundResult[] = [];
-  collectGarbage();
-  while (!closingIsOver(rounds.map(({ bytes }) => bytes))) {
-    const round = await interruption.during(precopy.round());
-    rounds.push(round);
-    tellRound(options, first + rounds.length - 1, round, [], true);
-  }
-  return rounds;
-}
-
 /** A rehearsal of the last stop: it warms everything up, and the target settles all that will not change any more. */
 async function settle(
   stopper: Stopper,
@@ -258,126 +200,6 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
     buildMs,
     'rehearsed',
   );
-}
-
-/** The freeze. What is in it could not be done before and cannot wait. */
-async function handOver(
-  stopper: Stopper,
-  precopy: PreCopy,
-  conversation: Conversation,
-  stream: PageStream,
-  files: KnownFiles,
-  settled: State,
-  step: (name: StepEvent['step']) => void,
-) {
-  const frozen = stopper.freeze();
-  // What was read of the program before is not frozen time.
-  const clock = new PhaseClock(frozen.stoppedAtMs);
-  let decided = false;
-  let final: FinalScan | undefined;
-  try {
-    clock.mark('freeze');
-    final = precopy.beginFinal();
-    // It is awaited later: a scan that fails while files are compared must not end the agent.
-    final.collected.catch(() => undefined);
-    const mappings = stopper.mappings();
-    const state = stopper.capture(frozen, mappings);
-    assertSameProgram(settled, state, stopper.process.pid);
-    // While the scan goes on beside.
-    const changes = difference(settled, state);
-    const changedFiles = await changedSince(files, state, final.layout);
-    clock.mark('capture');
-    const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
-    clock.mark('send');
-    conversation.say({
-      type: 'finish',
-      frames: stream.frames,
-      dropped: dropped.map(pairOf),
-      state: changes,
-      changedFiles,
-    });
-    const prepared = await conversation.expect(finishMs, 'prepared');
-    clock.mark('restore');
-
-    step('commit');
-    frozen.holdAll();
-    hold(stopper.process.pid);
-    clock.mark('record');
-    decided = true;
-    const running = await commit(conversation, frozen);
-    clock.mark('switch');
-    const left = endSource(frozen);
-    const notes = left === null ? running.notes : [...running.notes, left];
-    return { clock, prepared, running: { ...running, notes }, lastRound };
-  } catch (error) {
-    if (!decided) frozen[Symbol.dispose]();
-    // Its descriptors are closed behind us: the scan must be over.
-    await final?.collected.catch(() => undefined);
-    throw error;
-  }
-}
-
-/** From here on the source stays held unless the target says clearly that it does not run. */
-async function commit(
-  conversation: Conversation,
-  frozen: FrozenProcess,
-): Promise<Extract<FromTarget, { type: 'running' }>> {
-  const { pid } = frozen.process;
-  const inDoubt = (cause: unknown) => {
-    frozen.abandon();
-    const what = `the target did not confirm the hand-over of process ${pid}: ${asMigrationError(cause).message}`;
-    return new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause });
-  };
-  let answer: Extract<FromTarget, { type: 'running' | 'failed' }>;
-  try {
-    answer = await conversation.ask({ type: 'commit' }, commitMs, 'running', 'failed');
-  } catch (error) {
-    throw inDoubt(error);
-  }
-  if (answer.type === 'running') return answer;
-  const failure = failureOf(answer);
-  // The target itself may not know: its shepherd is gone, and may have let the process run before.
-  if (failure.code === 'in-doubt') throw inDoubt(failure);
-  unhold(pid);
-  frozen[Symbol.dispose]();
-  throw failure;
-}
-
-function assertSameProgram(before: State, now: State, pid: number): void {
-  if (
-    before.memory.executable === now.memory.executable &&
-    before.memory.fields.startStack === now.memory.fields.startStack
-  ) {
-    return;
-  }
-  throw new MigrationError(
-    'process-exec',
-    `process ${pid} became ${now.memory.executable} during the rounds`,
-    { pid },
-  );
-}
-
-function tellRound(
-  { onEvent }: MigrationOptions,
-  number: number,
-  round: RoundResult,
-  history: readonly RoundMeasure[],
-  closing: boolean,
-): void {
-  const { sent, durationMs } = round;
-  const last = history.at(-1);
-  onEvent({
-    event: 'round',
-    round: number,
-    closing,
-    pages: sent.pages,
-    zeroPages: sent.zeroPages + sent.skippedPages,
-    wireBytes: sent.wireBytes,
-    durationMs,
-    rateBytesPerSecond: ((sent.pages * 4096) / Math.max(durationMs, 0.001)) * 1000,
-    dirtyBytesPerSecond: last?.dirtiedOverMs ? (last.bytes / last.dirtiedOverMs) * 1000 : null,
-    predictedDowntimeMs: last ? predictedDowntimeMs(history, assumedFixedMs) : durationMs + assumedFixedMs,
-  });
 }
 
 /** Whatever failed first, where the program has ended there is nothing else to tell. */
