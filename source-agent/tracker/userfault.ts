@@ -138,10 +138,12 @@ export class UserfaultTracker implements Tracker {
       const what = `${object} cannot be watched by userfaultfd`;
       throw new MigrationError('tracker-unavailable', what, { pid: this.process.pid, object });
     }
-    const [anonymous, file] = await this.#scan(ScanMode.final, ScanMode.finalOwn);
+    const [[anonymous, file], own] = await Promise.all([
+      this.#scan(ScanMode.final, ScanMode.finalOwn),
+      this.#ownFilePages(),
+    ]);
     const present = triplesWhere(anonymous.pages, (category) => category !== 0n);
     const gone = flatten(triplesWhere(anonymous.pages, (category) => category === 0n));
-    const own = this.#ownFilePages();
     return {
       runs: joined(runsOf(triples(present), file.pages), own.uncertain),
       replaced: this.#forget(anonymous.untracked, file.untracked),
@@ -154,10 +156,11 @@ export class UserfaultTracker implements Tracker {
    * reported: the mark of its protection stays in its place, and looks like a page in swap. Such pages are read and
    * sent again, whichever they are; where nothing is left the page is the file's again.
    */
-  #ownFilePages(): { reverted: AddressRange[]; uncertain: BigUint64Array } {
+  async #ownFilePages(): Promise<{ reverted: AddressRange[]; uncertain: BigUint64Array }> {
     const sent = unflatten(this.sent.select(flatten(this.#watched.filter(({ anonymous }) => !anonymous))));
     if (sent.length === 0) return { reverted: [], uncertain: new BigUint64Array(0) };
-    const { pages } = native.scanPages(this.process.pagemap, flatten(sent), ScanMode.content);
+    const spans = flatten(sent);
+    const { pages } = await native.scanPagesAsync(this.process.pagemap, spans, ScanMode.content, 1);
     const uncertain = triplesWhere(pages, (category) => (category & PageCategory.present) === 0n);
     return {
       reverted: subtract(sent, mergeRanges(triplesWhere(pages, () => true))),
