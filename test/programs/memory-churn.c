@@ -206,9 +206,14 @@ static void resize(struct writer* w, struct segment* s) {
   if (w->kind == kFile && s->file_page + pages > file_pages) pages = file_pages - s->file_page;
   pthread_mutex_lock(&holes);
   char* at = mremap(s->at, s->pages * kPage, pages * kPage, MREMAP_MAYMOVE);
+  int error = errno;
   pthread_mutex_unlock(&holes);
-  need(at != MAP_FAILED, s, "mremap");
-  if (at == MAP_FAILED) return;
+  if (at == MAP_FAILED) {
+    // While it is tracked one mapping may be two for a moment (docs/limits.md): then nothing has changed.
+    need(error == EFAULT, s, "mremap");
+    w->refused++;
+    return;
+  }
   if (pages > s->pages) memset(s->ledger + s->pages, 0, (pages - s->pages) * sizeof *s->ledger);
   s->at = at;
   s->pages = pages;
@@ -222,9 +227,19 @@ static void move(struct writer* w, struct segment* s) {
   void* place = mmap(NULL, s->pages * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   need(place != MAP_FAILED, s, "mmap of a new place");
   char* at = mremap(s->at, s->pages * kPage, s->pages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+  int error = errno;
+  if (at == MAP_FAILED) {
+    // As above, but some of it may have been moved already: the segment is given up.
+    munmap(place, s->pages * kPage);
+    munmap(s->at, s->pages * kPage);
+    s->at = NULL;
+  }
   pthread_mutex_unlock(&holes);
-  need(at != MAP_FAILED, s, "mremap to a new place");
-  if (at == MAP_FAILED) return;
+  if (at == MAP_FAILED) {
+    need(error == EFAULT, s, "mremap to a new place");
+    w->refused++;
+    return;
+  }
   s->at = at;
   w->moves++;
   done(s, "moving");

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -77,8 +77,26 @@ export class TwoHosts implements AsyncDisposable {
     return found !== null;
   }
 
+  // Processes that were moved to this host live on without its agent: a test that fails must not leave them.
+  #killGuests(): void {
+    const entries = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    const text = (pid: string, file: string) => {
+      try {
+        return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+      } catch {
+        return ''; // it ended meanwhile
+      }
+    };
+    const shepherds = entries.filter((pid) => text(pid, 'cmdline').includes(join(this.folder, 'home')));
+    for (const pid of entries) {
+      const parent = /^PPid:\t(\d+)$/m.exec(text(pid, 'status'))?.[1];
+      if (parent !== undefined && shepherds.includes(parent)) process.kill(Number(pid), 'SIGKILL');
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.home?.[Symbol.asyncDispose]();
+    this.#killGuests();
     await this.target[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -117,5 +135,7 @@ class HomeAgent implements AsyncDisposable {
     const ended = once(this.child, 'exit');
     this.child.kill('SIGTERM');
     await ended;
+    // Shepherds hold the other end as long as their process lives.
+    this.child.stdout!.destroy();
   }
 }
