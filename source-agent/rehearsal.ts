@@ -2,6 +2,7 @@
  * The freeze, rehearsed with a stand-in: a child of ours that only waits. The first stop of a real program would else
  * be the one in which all of this code is compiled, which takes several times as long as running it.
  */
+import { closeSync } from 'node:fs';
 import { native, skeletonProgram } from '../native/index.js';
 import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
@@ -19,7 +20,17 @@ const SIGKILL = 9;
 
 /** About 20 ms. Throws where no stand-in can be made or stopped, which need not stand in a migration's way. */
 export function rehearse(pipes: PipeCensus): void {
-  const pid = native.spawn({ program: skeletonProgram, pids: [], descriptors: [], newSession: false });
+  // Its standard input ends with us, and it with that.
+  const [input, lifeline] = native.pipe();
+  let pid: number;
+  try {
+    pid = native.spawn({ program: skeletonProgram, pids: [], descriptors: [[input, 0]], newSession: false });
+  } catch (error) {
+    closeSync(lifeline);
+    throw error;
+  } finally {
+    closeSync(input);
+  }
   let ended = false;
   try {
     // The start of a program lets its parent go on before anything of it is mapped; it can be stopped once it runs.
@@ -38,6 +49,7 @@ export function rehearse(pipes: PipeCensus): void {
     endSource(frozen);
     ended = true;
   } finally {
+    closeSync(lifeline);
     if (!ended) {
       native.kill(pid, SIGKILL);
       while (native.reap(pid) === null);

@@ -50,6 +50,7 @@ export class Skeleton implements Disposable {
     if (gadget === null)
       throw new MigrationError('target-failed', 'the vdso of this kernel holds no system call');
     this.#gadget = gadget;
+    this.step('close', syscalls.close, 0);
   }
 
   /**
@@ -58,11 +59,16 @@ export class Skeleton implements Disposable {
    */
   static create(wanted: number | null, helper: number): Skeleton {
     const own = native.pidfdOpen(process.pid);
+    // Until it is traced it ends with its standard input, and that with us.
+    const [input, lifeline] = native.pipe();
     try {
       const pid = native.spawn({
         program: skeletonProgram,
         pids: wanted === null ? [] : [wanted],
-        descriptors: [[own, helper]],
+        descriptors: [
+          [input, 0],
+          [own, helper],
+        ],
         newSession: false,
       });
       try {
@@ -75,7 +81,7 @@ export class Skeleton implements Disposable {
       if (wanted !== null && isKernelError(cause, 'EEXIST')) throw pidTaken(wanted, cause);
       throw cause;
     } finally {
-      closeSync(own);
+      for (const fd of [own, input, lifeline]) closeSync(fd);
     }
   }
 

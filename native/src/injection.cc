@@ -18,7 +18,7 @@
 #include "tracee.h"
 
 extern "C" const uint8_t godwit_table_stub[], godwit_table_stub_end[];
-extern "C" const uint8_t godwit_carrier_stub[], godwit_carrier_stub_end[];
+extern "C" const uint8_t godwit_carrier_stub[], godwit_carrier_stub_leave[], godwit_carrier_stub_end[];
 
 namespace godwit {
 
@@ -184,14 +184,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     }
     WriteProcess(tid_, stub_, godwit_carrier_stub, godwit_carrier_stub_end - godwit_carrier_stub);
 
-    user_regs_struct registers = home_.registers;
-    registers.rip = stub_;
-    registers.rsp = frames_.home;
-    registers.r14 = stub_;
-    registers.r15 = kCarrierBytes;
-    registers.rbp = gadgets_.syscall_ret;
-    registers.orig_rax = ~0ull;
-    SetRegisters(tid_, registers);
+    EnterStub(godwit_carrier_stub);
     ToSyscallStop(tid_);  // entering socketpair
     ToSyscallStop(tid_);  // leaving it
     Control control;
@@ -209,6 +202,18 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     // A first answer: the stub has closed its copy of our end by then, so nobody sees it in the process.
     Entry hello{SYS_getpid, {}, 0};
     RunEntries(&hello, 1, -1);
+  }
+
+  // The registers with which the stub works; it leads home from any of its places when the agent is gone.
+  void EnterStub(const uint8_t* place) {
+    user_regs_struct registers = home_.registers;
+    registers.rip = stub_ + (place - godwit_carrier_stub);
+    registers.rsp = frames_.home;
+    registers.r14 = stub_;
+    registers.r15 = kCarrierBytes;
+    registers.rbp = gadgets_.syscall_ret;
+    registers.orig_rax = ~0ull;
+    SetRegisters(tid_, registers);
   }
 
   Napi::Value Run(const Napi::CallbackInfo& info) {
@@ -263,16 +268,13 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
   Napi::Value Release(const Napi::CallbackInfo& info) {
     try {
       Seize();
-      Control control;
-      ReadProcess(tid_, stub_ + kControlOffset, &control, sizeof control);
-      if (control.owned != 0) {
-        const int64_t descriptor = static_cast<int64_t>(control.owned) - 1;
-        CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, {SYS_close, {descriptor}, 0});
+      // The stub itself removes what was brought: where we die meanwhile, it goes on and nothing is left.
+      EnterStub(godwit_carrier_stub_leave);
+      for (bool last = false; !last;) {
+        ToSyscallStop(tid_);
+        last = GetRegisters(tid_).orig_rax == SYS_munmap;
+        ToSyscallStop(tid_);
       }
-      // Both calls stand on frames that finish the removal should we die in between.
-      CallFromFrame(tid_, home_.registers, gadgets_, frames_.undo, {SYS_close, {control.sockets[1]}, 0});
-      CallFromFrame(tid_, home_.registers, gadgets_, frames_.home,
-                    {SYS_munmap, {static_cast<int64_t>(stub_), kCarrierBytes}, 0});
       Restore(tid_, original_, home_.mask);
       RemoveFrames(tid_, frames_);
       socket_.Reset();

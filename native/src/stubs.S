@@ -38,7 +38,9 @@ godwit_table_stub_end:
 #                                        batch or at the end, whichever comes first
 #                                    +24 address of the result of the coming batch that becomes +16, or 0
 #     table at base + 4096
+#     From godwit_carrier_stub_leave on it removes everything: also where an agent sends it that lets the thread go.
         .globl godwit_carrier_stub
+        .globl godwit_carrier_stub_leave
         .globl godwit_carrier_stub_end
 godwit_carrier_stub:
         mov     $53, %eax                       # socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)
@@ -100,6 +102,7 @@ godwit_carrier_stub:
         xor     %r9d, %r9d
         syscall
         jmp     2b
+godwit_carrier_stub_leave:
 5:      mov     2064(%r14), %rdi
         test    %rdi, %rdi
         jz      7f

@@ -5,11 +5,12 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eachLine } from '../../cli/demo/lines.js';
+import { skeletonProgram } from '../../native/index.js';
 import type { MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
@@ -20,7 +21,7 @@ const kills = nightly ? 200 : 40;
 
 /** When to kill: so long after the agent has begun a step, or after its own start. */
 interface Moment {
-  after: 'start' | 'arm' | 'rounds' | 'settle' | 'freeze';
+  after: 'start' | 'preflight' | 'arm' | 'rounds' | 'settle' | 'freeze';
   delayMs: number;
 }
 
@@ -30,7 +31,8 @@ function choose(random: Random): Moment {
   if (dice < 0.35) return { after: 'arm', delayMs: random.below(16) };
   if (dice < 0.55) return { after: 'settle', delayMs: random.below(20) };
   if (dice < 0.8) return { after: 'freeze', delayMs: random.below(16) };
-  if (dice < 0.9) return { after: 'rounds', delayMs: random.below(300) };
+  if (dice < 0.85) return { after: 'rounds', delayMs: random.below(300) };
+  if (dice < 0.92) return { after: 'preflight', delayMs: random.below(250) };
   return { after: 'start', delayMs: random.below(900) };
 }
 
@@ -80,6 +82,21 @@ async function attempt(hosts: TwoHosts, pid: number, { after, delayMs }: Moment)
 async function targetIsClean(hosts: TwoHosts, usual: number): Promise<boolean> {
   for (const deadline = performance.now() + 15_000; performance.now() < deadline; await sleep(10))
     if (hosts.target.tasks().length === usual) return true;
+  return false;
+}
+
+/** Stand-ins with which the agent has rehearsed: they end with it. */
+async function standInsEnd(): Promise<boolean> {
+  const left = () =>
+    readdirSync('/proc').filter((entry) => {
+      try {
+        return /^\d+$/.test(entry) && readlinkSync(`/proc/${entry}/exe`) === skeletonProgram;
+      } catch {
+        return false;
+      }
+    });
+  for (const deadline = performance.now() + 5000; performance.now() < deadline; await sleep(10))
+    if (left().length === 0) return true;
   return false;
 }
 
@@ -152,6 +169,7 @@ test(`the source survives ${kills} kills of its agent`, async () => {
       assert.equal(await untouched(run.pid, before), [], message);
       await assertWorking(run, message);
       assert.ok(await targetIsClean(hosts, usual), `the target keeps something: ${message}`);
+      assert.ok(await standInsEnd(), `a stand-in goes on: ${message}`);
       survived += 1;
       if (state === 't') seen.held += 1;
       seen.steps[lastStep] = (seen.steps[lastStep] ?? 0) + 1;

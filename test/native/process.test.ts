@@ -40,7 +40,7 @@ test('limits are read and lowered', () => {
 test('the robust list of a task: its own for Node, none for the skeleton', () => {
   const own = native.getRobustList(process.pid);
   assert.ok(own.head > 0n);
-  assert.is(own.bytes, 24);
+  assert.is(own.bytes, 24n);
   assert.is(native.getRobustList(spawn()).head, 0n);
 });
 
