@@ -57,7 +57,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const files = neededFiles(inspection);
   const sameInode = await interruption.during(preflight(conversation, inspection, files, options));
 
-  tryRehearsal(pipes);
+  const unrehearsed = tryRehearsal(pipes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
@@ -109,7 +109,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       frozenMs: clock.totalMs,
       phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
       tracker: tracker.name,
-      notes: running.notes,
+      notes: [...running.notes, ...unrehearsed],
       log: running.log,
     };
   } catch (error) {
@@ -178,12 +178,13 @@ async function settle(
   return state;
 }
 
-/** Without it the freeze is longer, that is all. */
-function tryRehearsal(pipes: PipeCensus): void {
+/** Without it the freeze is longer, that is all: the report says so. */
+function tryRehearsal(pipes: PipeCensus): string[] {
   try {
     rehearse(pipes);
-  } catch {
-    // What is wrong will be told where it is in the way.
+    return [];
+  } catch (error) {
+    return [`the freeze was not rehearsed on the source: ${(error as Error).message}`];
   }
 }
 
