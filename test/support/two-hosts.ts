@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseListening } from '../../cli/agent.js';
 import { eachLine } from '../../cli/demo/lines.js';
@@ -15,6 +16,9 @@ import { createSecret } from '../../shared/secret.js';
 import type { FailureReport, Report } from '../../source-agent/report.js';
 
 export const command = [process.execPath, fileURLToPath(new URL('../../cli/main.js', import.meta.url))];
+
+/** How long a shepherd may take to end after its process. */
+const shepherdMs = 10000;
 
 export interface MoveResult {
   code: number | null;
@@ -77,28 +81,53 @@ export class TwoHosts implements AsyncDisposable {
     return found !== null;
   }
 
-  // Processes that were moved to this host live on without its agent: a test that fails must not leave them.
-  #killGuests(): void {
-    const entries = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    const text = (pid: string, file: string) => {
-      try {
-        return readFileSync(`/proc/${pid}/${file}`, 'utf8');
-      } catch {
-        return ''; // it ended meanwhile
-      }
-    };
-    const shepherds = entries.filter((pid) => text(pid, 'cmdline').includes(join(this.folder, 'home')));
-    for (const pid of entries) {
-      const parent = /^PPid:\t(\d+)$/m.exec(text(pid, 'status'))?.[1];
-      if (parent !== undefined && shepherds.includes(parent)) process.kill(Number(pid), 'SIGKILL');
+  // Processes that were moved to this host live on without its agent, and so do their shepherds, which write down how
+  // they ended: a test must leave neither, and the folder can only go when nobody writes into it any more.
+  async #endGuests(): Promise<void> {
+    const deadline = Date.now() + shepherdMs;
+    for (;;) {
+      const parents = parentsOfAll();
+      const shepherds = [...parents.keys()].filter((pid) =>
+        textOf(pid, 'cmdline').includes(join(this.folder, 'home')),
+      );
+      if (shepherds.length === 0) return;
+      if (Date.now() > deadline) throw new Error(`shepherds ${shepherds.join(', ')} do not end`);
+      const guests = [...parents].filter(
+        ([pid, parent]) => shepherds.includes(parent) && !shepherds.includes(pid),
+      );
+      for (const [pid] of guests) kill(pid);
+      await setTimeout(20);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.home?.[Symbol.asyncDispose]();
-    this.#killGuests();
+    await this.#endGuests();
     await this.target[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+function parentsOfAll(): Map<number, number> {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return new Map(
+    pids.map((pid) => [Number(pid), Number(/^PPid:\t(\d+)$/m.exec(textOf(Number(pid), 'status'))?.[1] ?? 0)]),
+  );
+}
+
+function textOf(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return ''; // it ended meanwhile
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended meanwhile
   }
 }
 
