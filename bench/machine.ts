@@ -25,6 +25,10 @@ export interface Machine {
 
 /** Throws Error where no C compiler can be run. */
 export function measureMachine(): Machine {
+  return { ...describeMachine(), speeds: { ...measureCopies(), 'aes-128-gcm': measureCipher() } };
+}
+
+export function describeMachine(): Omit<Machine, 'speeds'> {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cpus: availableParallelism(),
@@ -32,7 +36,6 @@ export function measureMachine(): Machine {
     kernel: release(),
     architecture: arch(),
     node: process.version,
-    speeds: { ...measureCopies(), 'aes-128-gcm': measureCipher() },
   };
 }
 
