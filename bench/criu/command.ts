@@ -85,7 +85,7 @@ function reasonIn(logFile: string): string | null {
 }
 
 export function firstError(log: string): string | null {
-  const [, reason] = /^\([\d.]+\)\s+(?:\d+: )?Error (?:\([^)]*\): )?(.+)$/m.exec(log) ?? [];
+  const [, reason] = /^(?:\([\d.]+\)\s+)?(?:\d+: )?Error (?:\([^)]*\): )?(.+)$/m.exec(log) ?? [];
   return reason ?? null;
 }
 

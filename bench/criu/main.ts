@@ -16,6 +16,7 @@ import { type Comparison, compare, comparisonTable, goalsOf, reasons } from './c
 import { fetchCriu } from './debian.js';
 import { type Load, parseLoad } from './load.js';
 import { runInMachine } from './machine.js';
+import { againWithTmpfsRun, hasTmpfsRun } from './run-folder.js';
 import { type Way, ways } from './ways.js';
 
 const results = fileURLToPath(new URL('../../../bench/results/', import.meta.url));
@@ -75,9 +76,11 @@ async function main(): Promise<void> {
   mkdirSync(dirname(options.out), { recursive: true });
   if (options.machine) {
     await runInMachine({ ...options.machine, main: fileURLToPath(import.meta.url), options });
-    return;
+  } else if (hasTmpfsRun()) {
+    await compareHere(options);
+  } else {
+    process.exitCode = await againWithTmpfsRun();
   }
-  await compareHere(options);
 }
 
 async function compareHere({ loads, chosen, runs, root, out }: Options): Promise<void> {

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 
 const place = '/dev/shm';
 /** TMPFS_MAGIC, linux/magic.h. */
-const tmpfs = 0x01021994;
+export const tmpfsMagic = 0x01021994;
 
 export class TmpfsFolder implements Disposable {
   readonly path: string;
 
   /** Throws Error where there is no tmpfs at /dev/shm. */
   constructor() {
-    if (statfsSync(place).type !== tmpfs) throw new Error(`the comparison needs a tmpfs at ${place}`);
+    if (statfsSync(place).type !== tmpfsMagic) throw new Error(`the comparison needs a tmpfs at ${place}`);
     this.path = mkdtempSync(join(place, 'godwit-criu-'));
   }
 
