@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eachLine } from '../cli/demo/lines.js';
@@ -27,19 +27,22 @@ export interface Slowdown {
   duringRounds: number;
   /** Medians over the turns, each of which compares rounds with the time alone before and after them. */
   percent: number;
+  /** The same by the program's CPU time: far from the former where others took its CPU away. */
+  percentOfCpuTime: number;
   rounds: number;
   roundsMs: number;
   samples: Sample[];
 }
 
 interface Sample {
-  before: number;
+  before: Speed;
   rounds: Speed & { rounds: number };
-  after: number;
+  after: Speed;
 }
 
 interface Speed {
   perSecond: number;
+  perCpuSecond: number;
   ms: number;
 }
 
@@ -66,23 +69,24 @@ export async function measureSlowdown(runs: number): Promise<Slowdown> {
   }
   return {
     megabytes,
-    alone: median(samples.flatMap((sample) => [sample.before, sample.after])) / 1e6,
+    alone: median(samples.flatMap(({ before, after }) => [before.perSecond, after.perSecond])) / 1e6,
     duringRounds: median(samples.map(({ rounds }) => rounds.perSecond)) / 1e6,
-    percent: median(samples.map(percentOf)),
+    percent: median(samples.map((sample) => percentOf(sample, 'perSecond'))),
+    percentOfCpuTime: median(samples.map((sample) => percentOf(sample, 'perCpuSecond'))),
     rounds: median(samples.map(({ rounds }) => rounds.rounds)),
     roundsMs: median(samples.map(({ rounds }) => rounds.ms)),
     samples,
   };
 }
 
-function percentOf({ before, rounds, after }: Sample): number {
-  return (1 - rounds.perSecond / ((before + after) / 2)) * 100;
+function percentOf({ before, rounds, after }: Sample, by: 'perSecond' | 'perCpuSecond'): number {
+  return (1 - rounds[by] / ((before[by] + after[by]) / 2)) * 100;
 }
 
-async function speedAlone(counter: Counter): Promise<number> {
+async function speedAlone(counter: Counter): Promise<Speed> {
   const since = counter.now();
   await sleep(aloneMs);
-  return speedOf(since, counter.now()).perSecond;
+  return speedOf(since, counter.now());
 }
 
 /** From the end of the first round, which sends everything, to the end of the last. */
@@ -114,11 +118,17 @@ async function speedDuringRounds(counter: Counter, hosts: TwoHosts, pid: number)
 interface Count {
   words: bigint;
   atMs: number;
+  cpuNs: bigint;
 }
 
 function speedOf(since: Count, until: Count): Speed {
   const ms = until.atMs - since.atMs;
-  return { perSecond: (Number(until.words - since.words) / ms) * 1000, ms };
+  const words = Number(until.words - since.words);
+  return {
+    perSecond: (words / ms) * 1000,
+    perCpuSecond: (words / Number(until.cpuNs - since.cpuNs)) * 1e9,
+    ms,
+  };
 }
 
 /** The program's own count, read from its memory: asking would cost it time. */
@@ -127,7 +137,7 @@ class Counter implements Disposable {
   readonly #address: number;
   readonly #word = Buffer.alloc(8);
 
-  constructor(run: ProgramRun) {
+  constructor(private readonly run: ProgramRun) {
     const [, address] = run.lines().map((line) => /^COUNTER ([0-9a-f]+)$/.exec(line))[0] ?? [];
     if (address === undefined) throw new Error(`the program named no counter: ${run.lines().join(', ')}`);
     this.#address = Number.parseInt(address, 16);
@@ -136,7 +146,9 @@ class Counter implements Disposable {
 
   now(): Count {
     readSync(this.#memory, this.#word, 0, 8, this.#address);
-    return { words: this.#word.readBigUInt64LE(), atMs: performance.now() };
+    // Nanoseconds on a CPU come first (Documentation/scheduler/sched-stats.rst).
+    const [cpuNs] = readFileSync(`/proc/${this.run.pid}/schedstat`, 'utf8').split(' ');
+    return { words: this.#word.readBigUInt64LE(), atMs: performance.now(), cpuNs: BigInt(cpuNs!) };
   }
 
   [Symbol.dispose](): void {
@@ -144,16 +156,17 @@ class Counter implements Disposable {
   }
 }
 
-export function slowdownTable({
-  megabytes,
-  alone,
-  duringRounds,
-  percent,
-  rounds,
-  roundsMs,
-}: Slowdown): string {
-  const headers = ['random writer', 'M words/s alone', 'during rounds', 'less, %', 'rounds', 'in ms'];
-  return formatTable(headers, [
-    [`${megabytes} MiB`, alone, duringRounds, percent, rounds.toFixed(0), roundsMs.toFixed(0)],
-  ]);
+export function slowdownTable(slowdown: Slowdown): string {
+  const { megabytes, alone, duringRounds, percent, percentOfCpuTime, rounds, roundsMs } = slowdown;
+  const headers = [
+    'random writer',
+    'M words/s alone',
+    'during rounds',
+    'less, %',
+    'by CPU time',
+    'rounds',
+    'in ms',
+  ];
+  const figures = [alone, duringRounds, percent, percentOfCpuTime, rounds.toFixed(0), roundsMs.toFixed(0)];
+  return formatTable(headers, [[`${megabytes} MiB`, ...figures]]);
 }
