@@ -78,15 +78,16 @@ export class RunningCriu implements Disposable {
   }
 }
 
-/** The first error in a log of CRIU: those that follow tell what came of it. */
 function reasonIn(logFile: string): string | null {
   if (!existsSync(logFile)) return null;
-  return firstError(readFileSync(logFile, 'utf8'));
+  return decisiveError(readFileSync(logFile, 'utf8'));
 }
 
-export function firstError(log: string): string | null {
-  const [, reason] = /^(?:\([\d.]+\)\s+)?(?:\d+: )?Error (?:\([^)]*\): )?(.+)$/m.exec(log) ?? [];
-  return reason ?? null;
+/** The last error in a log of CRIU that is no mere verdict: earlier ones may have been survived. Null without any. */
+export function decisiveError(log: string): string | null {
+  const errors = [...log.matchAll(/^(?:\([\d.]+\)\s+)?(?:\d+: )?Error (?:\([^)]*\): )?(.+)$/gm)];
+  const reasons = errors.map(([, reason]) => reason!);
+  return reasons.findLast((reason) => !reason.endsWith('FAILED.')) ?? reasons.at(-1) ?? null;
 }
 
 async function freePort(): Promise<number> {

@@ -1,7 +1,7 @@
 /** The comparison with CRIU, as far as it is pure. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { firstError } from '../../bench/criu/command.js';
+import { decisiveError } from '../../bench/criu/command.js';
 import { type Comparison, comparisonTable, goalsOf, ratioOf, reasons } from '../../bench/criu/compare.js';
 import { aptConfiguration, mirrorOf } from '../../bench/criu/debian.js';
 import { formatLoad, parseLoad, writerOptions } from '../../bench/criu/load.js';
@@ -38,20 +38,21 @@ test("apt works in the private folder, with the machine's proxies and nothing el
   );
 });
 
-test('the first error of a log is the reason', () => {
+test('the last error of a log before its verdict is the reason', () => {
   const log = [
+    '(00.001000) Error (criu/sockets.c:1): survived',
     '(00.027978) Forking task with 9698 pid (flags 0x0)',
     '(00.028100)   9698: Warn (criu/a.c:1): something',
     "(00.028107) Error (criu/cr-restore.c:1230): Can't fork for 9698: File exists",
     '(00.028124) Error (criu/cr-restore.c:2320): Restoring FAILED.',
   ].join('\n');
-  assert.is(firstError(log), "Can't fork for 9698: File exists");
+  assert.is(decisiveError(log), "Can't fork for 9698: File exists");
   assert.is(
-    firstError('Error (criu/config.c:1128): Tracking memory is not available.\n'),
+    decisiveError('Error (criu/config.c:1128): Tracking memory is not available.\n'),
     'Tracking memory is not available.',
   );
-  assert.is(firstError('(00.1)     77: Error (a.c:2): in the child\n'), 'in the child');
-  assert.is(firstError('(00.027978) all went well\n'), null);
+  assert.is(decisiveError('(00.1)     77: Error (a.c:2): in the child\n'), 'in the child');
+  assert.is(decisiveError('(00.027978) all went well\n'), null);
 });
 
 test('loads', () => {
