@@ -31,10 +31,10 @@ export async function runInMachine({ runner, kernel, main, options }: InMachine)
       rate === 0 ? `${megabytes}` : `${megabytes}@${rate}`,
     ]),
     ...chosen.flatMap(({ name }) => ['--way', name]),
-    ...['--runs', String(runs), '--criu', root, '--out', out],
+    ...['--runs', String(runs), '--criu', root, '--out', out, '--modules', kernel],
   ];
   const machine = ['--kernel', kernel, '--mem', String(memoryMegabytes), '--cpus', '2'];
-  const limits = ['--timeout', String(timeLimitSeconds), '--rw', dirname(out)];
+  const limits = ['--timeout', String(timeLimitSeconds), '--rw', dirname(out), '--rw', kernel];
   const child = spawn(runner, [...machine, ...limits, '--', ...comparison], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });

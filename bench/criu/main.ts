@@ -14,6 +14,7 @@ import { formatGoals } from '../table.js';
 import { Criu } from './command.js';
 import { type Comparison, compare, comparisonTable, goalsOf, reasons } from './compare.js';
 import { fetchCriu } from './debian.js';
+import { loadModules } from './kernel-modules.js';
 import { type Load, parseLoad } from './load.js';
 import { runInMachine } from './machine.js';
 import { againWithTmpfsRun, hasTmpfsRun } from './run-folder.js';
@@ -30,6 +31,8 @@ interface Options {
   root: string;
   out: string;
   machine: { runner: string; kernel: string } | null;
+  /** An unpacked kernel package whose modules are to be loaded first: that of the machine this runs in. */
+  modules: string | null;
 }
 
 function readOptions(): Options {
@@ -43,6 +46,8 @@ function readOptions(): Options {
       out: { type: 'string' },
       machine: { type: 'string' },
       kernel: { type: 'string' },
+      // For the comparison inside the machine: the kernel's modules.
+      modules: { type: 'string' },
     },
   });
   const runs = Number(values.runs ?? (values.quick ? quickRuns : 10));
@@ -61,6 +66,7 @@ function readOptions(): Options {
     root: resolve(values.criu ?? unpacked),
     out: resolve(values.out ?? join(results, stamp)),
     machine: inMachine ? { runner: resolve(values.machine!), kernel: resolve(values.kernel!) } : null,
+    modules: values.modules ?? null,
   };
 }
 
@@ -83,7 +89,8 @@ async function main(): Promise<void> {
   }
 }
 
-async function compareHere({ loads, chosen, runs, root, out }: Options): Promise<void> {
+async function compareHere({ loads, chosen, runs, root, out, modules }: Options): Promise<void> {
+  if (modules !== null) loadModules(modules);
   const startedAt = new Date().toISOString();
   const criu = new Criu(root);
   const version = await criu.version();
