@@ -1,13 +1,10 @@
 /** The machine's own speed, measured in the same run: what the other figures are to be compared with. */
 import { execFileSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { arch, availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { arch, availableParallelism, cpus, release, totalmem } from 'node:os';
+import { Compiled } from './compiled.js';
 import { median } from './statistics.js';
 
-const source = fileURLToPath(new URL('../../bench/machine.c', import.meta.url));
 const cipherRounds = 5;
 const blockBytes = 64 << 10;
 const blocks = 2048;
@@ -25,6 +22,10 @@ export interface Machine {
 
 /** Throws Error where no C compiler can be run. */
 export function measureMachine(): Machine {
+  return { ...describeMachine(), speeds: { ...measureCopies(), 'aes-128-gcm': measureCipher() } };
+}
+
+export function describeMachine(): Omit<Machine, 'speeds'> {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cpus: availableParallelism(),
@@ -32,25 +33,18 @@ export function measureMachine(): Machine {
     kernel: release(),
     architecture: arch(),
     node: process.version,
-    speeds: { ...measureCopies(), 'aes-128-gcm': measureCipher() },
   };
 }
 
 function measureCopies(): Record<string, number> {
-  const folder = mkdtempSync(join(tmpdir(), 'godwit-bench-'));
-  try {
-    const program = join(folder, 'machine');
-    execFileSync('cc', ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-o', program, source]);
-    const lines = execFileSync(program, { encoding: 'utf8' }).trim().split('\n');
-    return Object.fromEntries(
-      lines.map((line) => {
-        const [name, speed] = line.split(' ') as [string, string];
-        return [name, Number(speed)];
-      }),
-    );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  using compiled = new Compiled('machine');
+  const lines = execFileSync(compiled.program, { encoding: 'utf8' }).trim().split('\n');
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [name, speed] = line.split(' ') as [string, string];
+      return [name, Number(speed)];
+    }),
+  );
 }
 
 /** The same library that seals page frames, in frames' sizes, on this thread. */

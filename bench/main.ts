@@ -2,7 +2,7 @@
  * The benchmark, as `npm run bench`: the machine itself, downtime, work for each byte, all in one run, so that ratios
  * hold. README.md here says how to read it.
  *
- *     node dist/bench/main.js [--runs N] [--quick] [--large] [--out FILE]
+ *     node dist/bench/main.js [--runs N] [--quick] [--large] [--slowdown] [--out FILE]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -19,7 +19,8 @@ import {
   spinning,
   writing,
 } from './downtime.js';
-import { type Machine, measureMachine } from './machine.js';
+import { describeMachine, type Machine, measureMachine } from './machine.js';
+import { measureSlowdown, slowdownTable } from './slowdown.js';
 import { formatGoals, formatTable, type Goal } from './table.js';
 
 const results = fileURLToPath(new URL('../../bench/results/', import.meta.url));
@@ -29,6 +30,8 @@ interface Options {
   runs: number;
   /** 4 GiB as well. */
   large: boolean;
+  /** What rounds cost the program, and nothing else. */
+  slowdown: boolean;
   out: string;
 }
 
@@ -38,18 +41,28 @@ function readOptions(): Options {
       runs: { type: 'string' },
       quick: { type: 'boolean', default: false },
       large: { type: 'boolean', default: false },
+      slowdown: { type: 'boolean', default: false },
       out: { type: 'string' },
     },
   });
   const runs = Number(values.runs ?? (values.quick ? quickRuns : 10));
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs takes a whole number above 0');
   const name = `${new Date().toISOString().replace(/[:.]/g, '-')}.json`;
-  return { runs, large: values.large, out: values.out ?? join(results, name) };
+  const { large, slowdown } = values;
+  return { runs, large, slowdown, out: values.out ?? join(results, name) };
 }
 
 async function main(): Promise<void> {
-  const { runs, large, out } = readOptions();
+  const options = readOptions();
   const startedAt = new Date().toISOString();
+  const figures = options.slowdown ? await slowdownOnly(options) : await everything(options);
+  console.log(formatGoals(figures.goals));
+  mkdirSync(dirname(options.out), { recursive: true });
+  writeFileSync(options.out, `${JSON.stringify({ startedAt, runs: options.runs, ...figures }, null, 2)}\n`);
+  console.log(`\nall figures: ${options.out}`);
+}
+
+async function everything({ runs, large }: Options) {
   console.log('The machine itself\n');
   const machine = measureMachine();
   console.log(`${machineTable(machine)}\n`);
@@ -79,10 +92,17 @@ async function main(): Promise<void> {
       measured: bulk.gigabytesPerCoreSecond,
     },
   ];
-  console.log(formatGoals(goals));
-  mkdirSync(dirname(out), { recursive: true });
-  writeFileSync(out, `${JSON.stringify({ startedAt, runs, machine, downtimes, bulk, goals }, null, 2)}\n`);
-  console.log(`\nall figures: ${out}`);
+  return { machine, downtimes, bulk, goals };
+}
+
+async function slowdownOnly({ runs }: Options) {
+  console.log(`Slow-down, medians of ${runs} turns\n`);
+  const slowdown = await measureSlowdown(runs);
+  console.log(`${slowdownTable(slowdown)}\n`);
+  const goals: Goal[] = [
+    { what: 'less while rounds run', unit: '%', bound: 'most', reach: 10, measured: slowdown.percent },
+  ];
+  return { machine: describeMachine(), slowdown, goals };
 }
 
 function machineTable({ cpu, cpus, kernel, node, speeds }: Machine): string {

@@ -17,12 +17,17 @@ export interface Sample {
 /** bash's `time` tells user and system time of what it ran (getrusage(2), children). */
 const timed = ['bash', '-c', 'TIMEFORMAT="cpu-seconds %3U %3S"; time "$@"', 'bash'];
 
+/** Now, by the clock that a writer with these options measures its gaps by: nanoseconds. */
+export function writerClockNs(options: readonly string[]): bigint {
+  return options.includes('--wall') ? BigInt(Date.now()) * 1_000_000n : process.hrtime.bigint();
+}
+
 /** Starts the writer, moves it, asks it for its gaps and ends it. Throws Error where the move fails. */
 export async function moveWriter(hosts: TwoHosts, options: readonly string[]): Promise<Sample> {
   using run = await ProgramRun.start('writer', { options: [...options] });
   const init = hosts.target.find(1)!.pid;
   const before = cpuSecondsBeside(init);
-  const startedNs = process.hrtime.bigint();
+  const startedNs = writerClockNs(options);
   const { code, result, output } = await hosts.run([
     ...timed,
     ...command,
@@ -50,7 +55,7 @@ export async function moveWriter(hosts: TwoHosts, options: readonly string[]): P
   }
 }
 
-/** Milliseconds of the gaps that ended after a moment of CLOCK_MONOTONIC, from the lines of the writer's report. */
+/** Milliseconds of the gaps that ended after a moment of the writer's clock, from the lines of the writer's report. */
 export function gapsSince(startedNs: bigint, lines: readonly string[]): number[] {
   return lines.flatMap((line) => {
     const match = /^GAP (\d+) at (\d+)$/.exec(line);

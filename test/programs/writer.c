@@ -5,18 +5,21 @@
 //   --rate MB/s  how fast; 0 for idle (0)        --huge        huge pages; else small ones only
 //   --spin US    length of one loop iteration, microseconds (20)
 //   --sleep      sleep between iterations instead of spinning
-// When STATUS-FILE.ask appears: "GAP ns at ns" for each of the last gaps above 200 us, oldest first (the time is
-// CLOCK_MONOTONIC at the end of the gap), then "WRITTEN pages=N gaps=N iterations=N", then DONE.
+//   --gap US     shortest gap that is kept, microseconds (200)
+//   --wall       measure gaps by CLOCK_REALTIME: a move that stops the monotonic clock cannot hide from it
+// When STATUS-FILE.ask appears: "GAP ns at ns" for each of the last gaps, oldest first (the time is CLOCK_MONOTONIC,
+// or the wall clock, at the end of the gap), then "WRITTEN pages=N gaps=N iterations=N", then DONE.
 // One thread: what it measures is the stop of a process, not of its scheduling.
 #include "program.h"
 #include <sys/prctl.h>
 
-enum { kRing = 512, kGapNs = 200000, kPagesAtOnce = 8, kPollNs = 20000000 };
+enum { kRing = 512, kPagesAtOnce = 8, kPollNs = 20000000 };
 
 static struct gap {
   uint64_t length_ns, at_ns;
 } ring[kRing];
-static uint64_t gaps, iterations, written;
+static uint64_t gaps, iterations, written, shortest_gap_ns;
+static clockid_t gap_clock = CLOCK_MONOTONIC;
 
 static char* memory;
 static uint32_t* generations;  // what each page must hold, kept apart from the pages
@@ -62,12 +65,12 @@ static void report(void) {
 }
 
 static void work(double pages_per_ns, uint64_t spin_ns, bool sleeping) {
-  uint64_t last = nanoseconds(CLOCK_MONOTONIC), paced_from = last, paced_pages = 0, next_poll = last;
+  uint64_t last = nanoseconds(gap_clock), paced_from = last, paced_pages = 0, next_poll = last;
   size_t next_page = 0;
   for (;;) {
-    uint64_t now = nanoseconds(CLOCK_MONOTONIC);
+    uint64_t now = nanoseconds(gap_clock);
     iterations++;
-    if (now - last > kGapNs) {
+    if (now - last > shortest_gap_ns) {
       ring[gaps++ % kRing] = (struct gap){now - last, now};
       // What was not written in the gap is not caught up with: the rate is that of a running program.
       paced_from = now;
@@ -85,13 +88,13 @@ static void work(double pages_per_ns, uint64_t spin_ns, bool sleeping) {
       bool asked = report_wanted();
       if (asked) report();
       if (check_wanted()) return;
-      if (asked) last = paced_from = nanoseconds(CLOCK_MONOTONIC), paced_pages = 0;
+      if (asked) last = paced_from = nanoseconds(gap_clock), paced_pages = 0;
     }
     if (sleeping) {
       struct timespec pause = timespec_of(spin_ns);
       nanosleep(&pause, NULL);
     } else {
-      while (nanoseconds(CLOCK_MONOTONIC) - now < spin_ns) __builtin_ia32_pause();
+      while (nanoseconds(gap_clock) - now < spin_ns) __builtin_ia32_pause();
     }
   }
 }
@@ -99,6 +102,8 @@ static void work(double pages_per_ns, uint64_t spin_ns, bool sleeping) {
 int main(int argc, char** argv) {
   program_start(argc, argv);
   size_t megabytes = (size_t)number_option("--mb", 64);
+  shortest_gap_ns = (uint64_t)(number_option("--gap", 200) * 1000);
+  if (has_option("--wall")) gap_clock = CLOCK_REALTIME;
   pages = megabytes * 256;
   window = (size_t)(number_option("--window", (double)megabytes) * 256);
   must(pages > 0 && window > 0 && window <= pages, "a window within the memory");
