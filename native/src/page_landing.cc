@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "error.h"
 
@@ -73,13 +75,28 @@ void PageLanding::LandZero(Range range) {
   }
 }
 
+// The kernel answers EAGAIN where page tables change under it, as they do when huge pages are made of small ones
+// (mm/userfaultfd.c, mfill_atomic_install_pte()): that is over soon. `fill` makes one attempt and answers the bytes
+// done or a negative errno.
+template <class Fill>
+static int64_t Retried(Fill fill) {
+  constexpr int kMostAttempts = 10000;
+  int64_t filled = fill();
+  for (int i = 1; filled == -EAGAIN && i < kMostAttempts; i++) {
+    sched_yield();
+    filled = fill();
+  }
+  return filled;
+}
+
 // UFFDIO_COPY and UFFDIO_ZEROPAGE stop at the first page that is there already (EEXIST) and where the mapping
-// ends or is not registered (ENOENT); EAGAIN says that part of it was done. Answers the bytes done.
+// ends or is not registered (ENOENT). Answers the bytes done.
 static uint64_t Filled(int64_t filled, const char* call) {
   if (filled > 0) return filled;
+  const int error = static_cast<int>(-filled);
   // EINVAL: a registered mapping that takes no such pages (UFFDIO_ZEROPAGE on huge ones).
-  if (errno == EEXIST || errno == ENOENT || errno == EAGAIN || errno == EINVAL) return 0;
-  Fail(errno, call);
+  if (error == EEXIST || error == ENOENT || error == EINVAL) return 0;
+  Fail(error, call);
 }
 
 uint64_t PageLanding::Copy(Range range, const uint8_t* content) {
@@ -88,8 +105,11 @@ uint64_t PageLanding::Copy(Range range, const uint8_t* content) {
                    .len = range.end - range.start,
                    .mode = 0,
                    .copy = 0};
-  ioctl(userfault_.Get(), UFFDIO_COPY, &copy);
-  const uint64_t done = Filled(copy.copy, "ioctl(UFFDIO_COPY)");
+  const int64_t filled = Retried([&] {
+    const bool failed = ioctl(userfault_.Get(), UFFDIO_COPY, &copy) != 0;
+    return failed && copy.copy == 0 ? -int64_t{errno} : std::exchange(copy.copy, 0);
+  });
+  const uint64_t done = Filled(filled, "ioctl(UFFDIO_COPY)");
   landed_.Add({range.start, range.start + done});
   return done;
 }
@@ -97,8 +117,11 @@ uint64_t PageLanding::Copy(Range range, const uint8_t* content) {
 uint64_t PageLanding::ZeroFill(Range range) {
   const uffdio_range where{.start = range.start, .len = range.end - range.start};
   uffdio_zeropage fill{.range = where, .mode = 0, .zeropage = 0};
-  ioctl(userfault_.Get(), UFFDIO_ZEROPAGE, &fill);
-  const uint64_t done = Filled(fill.zeropage, "ioctl(UFFDIO_ZEROPAGE)");
+  const int64_t filled = Retried([&] {
+    const bool failed = ioctl(userfault_.Get(), UFFDIO_ZEROPAGE, &fill) != 0;
+    return failed && fill.zeropage == 0 ? -int64_t{errno} : std::exchange(fill.zeropage, 0);
+  });
+  const uint64_t done = Filled(filled, "ioctl(UFFDIO_ZEROPAGE)");
   landed_.Add({range.start, range.start + done});
   return done;
 }
