@@ -23,9 +23,10 @@ import { SourceProcess } from '../../source-agent/source-process.js';
 import { Stopper } from '../../source-agent/stop.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
+import { repetitions, scaled } from '../support/time.js';
 import { lookAt, untouched } from '../support/untouched.js';
 
-const kills = nightly ? 1000 : 100;
+const kills = nightly ? 1000 : repetitions(100);
 const intruder = fileURLToPath(new URL('./intruder.js', import.meta.url));
 
 /** Stops the program, captures all of its state, and does what is asked before it is let go. */
@@ -183,7 +184,10 @@ test('a thread in a restartable sequence is sent through its abort path', async 
       write(0, number);
     });
     write(1, 1n);
-    for (const until = performance.now() + 5000; performance.now() < until && read().slice(2).includes(0n); )
+    for (
+      const until = performance.now() + scaled(5000);
+      performance.now() < until && read().slice(2).includes(0n);
+    )
       await sleep(1);
     assert.equal([...read().slice(2)], [number, number], 'what was committed was taken before the stop');
     write(1, 0n);
@@ -199,9 +203,11 @@ test('a program that was stopped meanwhile is refused, and stays stopped', async
   const before = lookAt(run.pid);
   run.signal('SIGSTOP');
   const stopped = () => /^State:\s*T/m.test(readFileSync(`/proc/${run.pid}/status`, 'latin1'));
-  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  for (const until = performance.now() + scaled(5000); performance.now() < until && !stopped(); )
+    await sleep(1);
   assert.is(failureOf(() => visit(run.pid)).code, 'process-stopped');
-  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  for (const until = performance.now() + scaled(5000); performance.now() < until && !stopped(); )
+    await sleep(1);
   assert.ok(stopped());
   run.signal('SIGCONT');
   assert.equal(await untouched(run.pid, before), []);

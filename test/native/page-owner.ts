@@ -1,22 +1,18 @@
 /** A process of ours with memory to look at: test/programs/page-owner.c, compiled on the spot. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { compileProgram } from '../support/programs.js';
 
 export const page = 4096n;
 export const protection = { none: 0, read: 1, readWrite: 3 } as const;
 
 export class PageOwnerProgram {
   readonly folder = mkdtempSync(join(tmpdir(), 'godwit-pages-'));
-  readonly path = join(this.folder, 'page-owner');
+  readonly path = compileProgram('page-owner');
 
-  constructor() {
-    const source = fileURLToPath(new URL('../../../test/programs/page-owner.c', import.meta.url));
-    execFileSync('cc', ['-O2', '-o', this.path, source]);
-  }
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }

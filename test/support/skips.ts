@@ -15,6 +15,8 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
   'kernel-threads': 'a pid namespace other than the first shows none',
   'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
+  'virtual-machines': 'QEMU and the kernels come from Debian packages, which need root, apt and its mirrors',
+  'guard-pages': 'MADV_GUARD_INSTALL is known since Linux 6.13',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 
