@@ -4,6 +4,8 @@ import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import { native, ScanMode } from '../../native/index.js';
+import { isKernelError } from '../../shared/errors.js';
 import { compileProgram } from '../support/programs.js';
 
 export const page = 4096n;
@@ -52,6 +54,25 @@ export class PageOwner {
   async map(bytes: bigint, prot: number = protection.readWrite, address = 0n): Promise<bigint> {
     return BigInt(`0x${await this.command('map', bytes, prot, address)}`);
   }
+  /** Whether the kernel knows what the command asks for, tried on a page of its own. */
+  async supports(name: 'track' | 'guard'): Promise<boolean> {
+    const address = await this.map(page);
+    const answer = await this.command(name, address, page);
+    await this.command('unmap', address, page);
+    return answer === 'ok';
+  }
+
+  /** Whether the kernel has PAGEMAP_SCAN. */
+  get scans(): boolean {
+    try {
+      native.scanPages(this.pagemap, BigUint64Array.of(page, 2n * page), ScanMode.content);
+      return true;
+    } catch (error) {
+      if (isKernelError(error, 'ENOTTY')) return false;
+      throw error;
+    }
+  }
+
   async fill(address: bigint, bytes: bigint, seed = 1): Promise<void> {
     await this.command('fill', address, bytes, seed);
   }

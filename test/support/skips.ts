@@ -10,6 +10,7 @@
 export const permittedSkips: Readonly<Record<string, string>> = {
   'soft-dirty': 'the kernel must be built with CONFIG_MEM_SOFT_DIRTY',
   'asynchronous-write-protect': 'userfaultfd knows UFFD_FEATURE_WP_ASYNC since Linux 6.7',
+  'pagemap-scan': 'pagemap knows PAGEMAP_SCAN since Linux 6.7',
   'anonymous-names': 'naming anonymous memory needs CONFIG_ANON_VMA_NAME',
   'shadow-stack': 'user shadow stacks need Linux 6.6 and a CPU that has them',
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
