@@ -38,6 +38,12 @@ if [ ! -d "/new$directory" ]; then
   mount --bind "/host$directory" "/new$directory"
 fi
 
+if [ -f /new/run/vm/shared ]; then
+  shared=$(cat /new/run/vm/shared)
+  mkdir -p "/new$shared"
+  mount -t 9p -o rw,$options,cache=none shared "/new$shared" || give_up 'no shared folder'
+fi
+
 ip link set lo up
 if [ -f /new/run/vm/address ]; then
   for interface in /new/sys/class/net/eth*; do

@@ -45,6 +45,8 @@ export interface MachineOptions {
   memoryMb?: number;
   cpus?: number;
   plug?: Plug;
+  /** A folder of this host that it can write to, at the same path. */
+  shared?: string;
 }
 
 export interface MachineEnd {
@@ -91,7 +93,7 @@ export class Machine implements AsyncDisposable {
     this.#ended = once(this.#qemu, 'exit');
     // Whoever waits is told.
     this.#ended.catch(() => {});
-    this.#timer = setTimeout(() => this.#qemu.kill('SIGKILL'), options.limitSeconds * 1000);
+    this.#timer = setTimeout(() => this.kill(), options.limitSeconds * 1000);
   }
 
   static boot(options: MachineOptions): Machine {
@@ -111,9 +113,14 @@ export class Machine implements AsyncDisposable {
     return { code: code === '' ? null : Number(code), output: this.output, console: said };
   }
 
+  /** Pulls the plug; what it has said can still be read. */
+  kill(): void {
+    this.#qemu.kill('SIGKILL');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#timer);
-    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) this.#qemu.kill('SIGKILL');
+    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) this.kill();
     await this.#ended.catch(() => {});
     rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -124,7 +131,7 @@ export class Machine implements AsyncDisposable {
   }
 
   /** The folder that init.sh finds as /run/vm. */
-  #describe({ kernel, command, env = {}, plug }: MachineOptions): void {
+  #describe({ kernel, command, env = {}, plug, shared }: MachineOptions): void {
     const { PATH = '/usr/bin:/bin', HOME = '/root', LANG = 'C' } = process.env;
     const exports = Object.entries({ PATH, HOME, LANG, ...env }).map(
       ([name, value]) => `export ${name}=${quoted(value)}\n`,
@@ -137,11 +144,12 @@ export class Machine implements AsyncDisposable {
     file('command', exports.join('') + started);
     file('main', main);
     if (plug) file('address', `${plug.address}\n`);
+    if (shared !== undefined) file('shared', `${shared}\n`);
     buildInitramfs(kernel, this.#folder);
   }
 
-  #arguments({ kernel, memoryMb = 2048, cpus = 2, plug }: MachineOptions): string[] {
-    const shared = (tag: string, path: string, options: string) => [
+  #arguments({ kernel, memoryMb = 2048, cpus = 2, plug, shared }: MachineOptions): string[] {
+    const share = (tag: string, path: string, options: string) => [
       '-fsdev',
       `local,id=${tag},path=${path},security_model=none${options}`,
       '-device',
@@ -160,8 +168,9 @@ export class Machine implements AsyncDisposable {
       ...['-kernel', kernel.image, '-initrd', join(this.#folder, 'initramfs')],
       ...['-append', `${kernelOptions} tsc_early_khz=${tscKhz()}`],
       ...['-serial', `file:${join(this.#folder, 'console')}`, '-device', 'virtio-rng-pci'],
-      ...shared('root', '/', ',readonly=on,multidevs=remap'),
-      ...shared('run', this.#folder, ''),
+      ...share('root', '/', ',readonly=on,multidevs=remap'),
+      ...share('run', this.#folder, ''),
+      ...(shared === undefined ? [] : share('shared', shared, '')),
       ...(plug ? cable(plug) : []),
     ];
   }
