@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { native, PageCategory, ScanMode } from '../../native/index.js';
 import { isKernelError } from '../../shared/errors.js';
 import { skip } from '../support/skips.js';
+import { repetitions } from '../support/time.js';
 import { PageOwner, PageOwnerProgram, page, protection } from './page-owner.js';
 
 // What is tested here depends on the kernel: asked once, of a program that is ended again.
@@ -156,7 +157,7 @@ scanTest('results of any number of ranges and threads are whole and in order', a
   const address = await owner.map(bytes);
   // 10,000 single pages: more than one call's worth of regions
   const expected: bigint[] = [];
-  for (let i = 0n; i < 100n; i++) {
+  for (let i = 0n; i < repetitions(100); i++) {
     const start = address + i * 400n * page;
     await owner.fill(start, 200n * page);
     for (let k = 0n; k < 200n; k += 2n) {
