@@ -1,8 +1,9 @@
 /**
  * Runs the tests: one process for each file, one line for each, and `N passed, N failed, N skipped` at the end.
  *
- *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--dir FOLDER] [PART-OF-A-NAME ...]
+ *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--dir FOLDER] [--json] [PART-OF-A-NAME ...]
  *
+ * With --json each file is a line of JSON instead (FileResult), for a runner that started this one elsewhere.
  * Exit code 0 when something ran and all of it passed, else 1; 2 for wrong usage.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -10,6 +11,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { declaredLimit, endAllRuns, runFile } from './support/file-run.js';
+import { timeScale } from './support/time.js';
 import { judge, type Verdict } from './support/verdict.js';
 
 const compiledTests = dirname(fileURLToPath(import.meta.url));
@@ -22,6 +24,14 @@ interface Options {
   list: boolean;
   jobs: number;
   limitSeconds: number;
+  json: boolean;
+}
+
+/** What --json tells of one file. */
+export interface FileResult extends Verdict {
+  file: string;
+  output: string;
+  ms: number;
 }
 
 interface TestFile {
@@ -38,6 +48,7 @@ function readOptions(): Options {
       jobs: { type: 'string', default: '1' },
       limit: { type: 'string', default: String(defaultLimitSeconds) },
       dir: { type: 'string', default: compiledTests },
+      json: { type: 'boolean', default: false },
     },
   });
   return {
@@ -46,6 +57,7 @@ function readOptions(): Options {
     list: values.list,
     jobs: positive('--jobs', values.jobs),
     limitSeconds: positive('--limit', values.limit),
+    json: values.json,
   };
 }
 
@@ -64,7 +76,9 @@ function findFiles({ folder, limitSeconds }: Options): TestFile[] {
       // The compiler leaves the output of sources that have been removed.
       if (!existsSync(source)) return [];
       const declared = declaredLimit(readFileSync(source, 'utf8'));
-      return [{ name: path.slice(0, -8), path: compiled, limitSeconds: declared ?? limitSeconds }];
+      return [
+        { name: path.slice(0, -8), path: compiled, limitSeconds: (declared ?? limitSeconds) * timeScale },
+      ];
     });
 }
 
@@ -104,7 +118,11 @@ async function main(): Promise<number> {
       const start = performance.now();
       const evidence = await runFile(file.path, file.limitSeconds);
       const verdict = judge(evidence);
-      report(file, verdict, evidence.output, performance.now() - start);
+      const ms = performance.now() - start;
+      if (options.json) {
+        const result: FileResult = { file: file.name, ...verdict, output: evidence.output, ms };
+        process.stdout.write(`${JSON.stringify(result)}\n`);
+      } else report(file, verdict, evidence.output, ms);
       sum.passed += verdict.passed;
       sum.failed += verdict.failed;
       sum.skipped += verdict.skips.length;

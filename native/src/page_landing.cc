@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
+#include <cstdio>
 
 #include "error.h"
 
@@ -136,7 +137,9 @@ uint64_t PageLanding::Write(Range range, const uint8_t* content) {
     const uint64_t done = Copy({range.start, range.start + kPageBytes}, content);
     if (done > 0) return done;
   }
-  Fail(error, "pwrite(/proc/PID/mem)", 0, "a page of the target cannot be written");
+  char detail[64];
+  snprintf(detail, sizeof detail, "the target's page at %lx cannot be written", range.start);
+  Fail(error, "pwrite(/proc/PID/mem)", 0, detail);
 }
 
 }  // namespace godwit

@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert';
 import { eachLine } from '../../cli/demo/lines.js';
 import type { FailureReport, MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
+import { scaled } from '../support/time.js';
 import { command, TwoHosts } from '../support/two-hosts.js';
 import { lookAt, untouched } from '../support/untouched.js';
 
@@ -73,7 +74,7 @@ function killAll(pids: readonly number[]): void {
 }
 
 async function waitFor(what: string, holds: () => boolean, timeoutMs = 15_000): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; performance.now() < deadline; await sleep(10))
+  for (const deadline = performance.now() + scaled(timeoutMs); performance.now() < deadline; await sleep(10))
     if (holds()) return;
   assert.unreachable(`${what}: not within ${timeoutMs} ms`);
 }
@@ -136,7 +137,7 @@ for (const { what, code, exit, strike, remains } of breaks) {
     assert.is(result.code, code, output);
     assert.is(exitCode, exit, output);
     // The round would have gone on for half a minute.
-    assert.ok(performance.now() - struck < 15_000, 'it took its time');
+    assert.ok(performance.now() - struck < scaled(15_000), 'it took its time');
     assert.equal(await untouched(run.pid, before), []);
     assert.equal((await run.check()).failures, []);
     const running = () =>

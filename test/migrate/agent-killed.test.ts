@@ -14,6 +14,7 @@ import { skeletonProgram } from '../../native/index.js';
 import type { MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
+import { scaled } from '../support/time.js';
 import { command, TwoHosts } from '../support/two-hosts.js';
 import { differences, lookAt, untouched } from '../support/untouched.js';
 
@@ -80,7 +81,7 @@ async function attempt(hosts: TwoHosts, pid: number, { after, delayMs }: Moment)
 
 /** Processes of the target's own; what belongs to a migration comes on top. */
 async function targetIsClean(hosts: TwoHosts, usual: number): Promise<boolean> {
-  for (const deadline = performance.now() + 15_000; performance.now() < deadline; await sleep(10))
+  for (const deadline = performance.now() + scaled(15_000); performance.now() < deadline; await sleep(10))
     if (hosts.target.tasks().length === usual) return true;
   return false;
 }
@@ -95,7 +96,7 @@ async function standInsEnd(): Promise<boolean> {
         return false;
       }
     });
-  for (const deadline = performance.now() + 5000; performance.now() < deadline; await sleep(10))
+  for (const deadline = performance.now() + scaled(5000); performance.now() < deadline; await sleep(10))
     if (left().length === 0) return true;
   return false;
 }
@@ -115,7 +116,11 @@ async function assertWorking(run: ProgramRun, message: string): Promise<void> {
   };
   const first = await rounds();
   let now = first;
-  for (const deadline = performance.now() + 10_000; performance.now() < deadline; now = await rounds())
+  for (
+    const deadline = performance.now() + scaled(10_000);
+    performance.now() < deadline;
+    now = await rounds()
+  )
     if (now.every((count, i) => count > first[i]!)) return;
   assert.unreachable(`a thread stands still: ${first} then ${now}; ${message}`);
 }
@@ -131,7 +136,7 @@ async function assertOnlyOne(hosts: TwoHosts, pid: number, message: string): Pro
     }
   };
   // Its threads stop when the agent's end lets them go.
-  for (const deadline = performance.now() + 5000; performance.now() < deadline && runsHere(); )
+  for (const deadline = performance.now() + scaled(5000); performance.now() < deadline && runsHere(); )
     await sleep(5);
   const here = runsHere();
   const there = hosts.target.find(pid) !== null;

@@ -28,6 +28,7 @@ import { createSecret } from '../../shared/secret.js';
 import type { FailureReport } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { skip } from '../support/skips.js';
+import { scaled } from '../support/time.js';
 import { command, type MoveResult, TwoHosts } from '../support/two-hosts.js';
 import { lookAt, untouched } from '../support/untouched.js';
 
@@ -52,7 +53,7 @@ function assertFailure({ code: exit, result, output }: MoveResult, code: ErrorCo
 }
 
 async function assertTargetClean(): Promise<void> {
-  const deadline = performance.now() + 15_000;
+  const deadline = performance.now() + scaled(15_000);
   while (hosts.target.tasks().length !== usual && performance.now() < deadline) await sleep(10);
   assert.is(hosts.target.tasks().length, usual, `the target keeps something: ${hosts.targetLog}`);
 }
@@ -99,7 +100,7 @@ test('an ended process that nobody has collected', async () => {
   try {
     const [text] = (await once(parent.stdout!, 'data')) as [Buffer];
     const pid = Number(text.toString());
-    for (const until = performance.now() + 10_000; performance.now() < until; await sleep(5)) {
+    for (const until = performance.now() + scaled(10_000); performance.now() < until; await sleep(5)) {
       if (stateOf(pid) === 'Z') break;
     }
     assertFailure(await hosts.move(pid), 'process-dead', /has ended/);
@@ -165,7 +166,10 @@ test('a traced process', () =>
 test('a stopped process', () =>
   holding([], async (run) => {
     run.signal('SIGSTOP');
-    for (const until = performance.now() + 5000; performance.now() < until && stateOf(run.pid) !== 'T'; )
+    for (
+      const until = performance.now() + scaled(5000);
+      performance.now() < until && stateOf(run.pid) !== 'T';
+    )
       await sleep(5);
     await assertRefused(run.pid, 'process-stopped', /is stopped/);
     assert.is(stateOf(run.pid), 'T');
@@ -332,7 +336,7 @@ test('a process id that is taken on the target', () =>
     const script = 'echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; sleep 600 & wait';
     const [program, ...given] = [...hosts.target.within, 'sh', '-c', script, 'sh', String(run.pid)];
     const taker = spawn(program!, given, { stdio: 'ignore' });
-    for (const until = performance.now() + 5000; performance.now() < until; await sleep(5))
+    for (const until = performance.now() + scaled(5000); performance.now() < until; await sleep(5))
       if (hosts.target.find(run.pid)) break;
     const before = lookAt(run.pid);
     const moved = await hosts.move(run.pid);

@@ -23,9 +23,10 @@ import { SourceProcess } from '../../source-agent/source-process.js';
 import { Stopper } from '../../source-agent/stop.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
+import { repetitions, scaled } from '../support/time.js';
 import { lookAt, untouched } from '../support/untouched.js';
 
-const kills = nightly ? 1000 : 100;
+const kills = nightly ? 1000 : repetitions(100);
 const intruder = fileURLToPath(new URL('./intruder.js', import.meta.url));
 
 /** Stops the program, captures all of its state, and does what is asked before it is let go. */
@@ -72,7 +73,7 @@ test(`programs survive ${kills} deaths of what works in them`, async () => {
   for (let i = 0; i < kills; i += 2) {
     await Promise.all(
       programs.map(async ({ run, before }) => {
-        const delayMs = random.below(40);
+        const delayMs = random.below(scaled(40));
         if (await killedOnce(run.pid, delayMs)) held += 1;
         const message = `seed ${seed}, kill ${i} of ${run.name}, ${delayMs.toFixed(3)} ms after the start`;
         assert.equal(await untouched(run.pid, before), [], message);
@@ -81,7 +82,7 @@ test(`programs survive ${kills} deaths of what works in them`, async () => {
   }
   for (const { run } of programs) assert.equal((await run.check()).failures, [], `seed ${seed}`);
   console.log(`${kills} survived, ${held} of them while held`);
-  assert.ok(held > kills / 10, 'the stops were hardly ever hit');
+  assert.ok(held > Math.floor(kills / 10), 'the stops were hardly ever hit');
 });
 
 test('a descriptor that was made for the agent is closed when the agent dies', async () => {
@@ -183,7 +184,10 @@ test('a thread in a restartable sequence is sent through its abort path', async 
       write(0, number);
     });
     write(1, 1n);
-    for (const until = performance.now() + 5000; performance.now() < until && read().slice(2).includes(0n); )
+    for (
+      const until = performance.now() + scaled(5000);
+      performance.now() < until && read().slice(2).includes(0n);
+    )
       await sleep(1);
     assert.equal([...read().slice(2)], [number, number], 'what was committed was taken before the stop');
     write(1, 0n);
@@ -199,9 +203,11 @@ test('a program that was stopped meanwhile is refused, and stays stopped', async
   const before = lookAt(run.pid);
   run.signal('SIGSTOP');
   const stopped = () => /^State:\s*T/m.test(readFileSync(`/proc/${run.pid}/status`, 'latin1'));
-  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  for (const until = performance.now() + scaled(5000); performance.now() < until && !stopped(); )
+    await sleep(1);
   assert.is(failureOf(() => visit(run.pid)).code, 'process-stopped');
-  for (const until = performance.now() + 5000; performance.now() < until && !stopped(); ) await sleep(1);
+  for (const until = performance.now() + scaled(5000); performance.now() < until && !stopped(); )
+    await sleep(1);
   assert.ok(stopped());
   run.signal('SIGCONT');
   assert.equal(await untouched(run.pid, before), []);

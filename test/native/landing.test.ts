@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert';
 import { native } from '../../native/index.js';
 import { isKernelError } from '../../shared/errors.js';
 import { RunKind } from '../../shared/page-frames.js';
+import { scaled } from '../support/time.js';
 import { bodyOf, channel, descriptorOf, frameOf, key, messageOf, type Run, socketPair } from './channel.js';
 import { PageOwnerProgram, page } from './page-owner.js';
 
@@ -104,7 +105,7 @@ if (target !== undefined) {
     try {
       const run = spawnSync(program.path, [process.execPath, fileURLToPath(import.meta.url)], {
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: scaled(30_000),
         killSignal: 'SIGKILL',
       });
       assert.is(run.status, 0, run.stderr);

@@ -1,22 +1,20 @@
 /** A process of ours with memory to look at: test/programs/page-owner.c, compiled on the spot. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { native, ScanMode } from '../../native/index.js';
+import { isKernelError } from '../../shared/errors.js';
+import { compileProgram } from '../support/programs.js';
 
 export const page = 4096n;
 export const protection = { none: 0, read: 1, readWrite: 3 } as const;
 
 export class PageOwnerProgram {
   readonly folder = mkdtempSync(join(tmpdir(), 'godwit-pages-'));
-  readonly path = join(this.folder, 'page-owner');
+  readonly path = compileProgram('page-owner');
 
-  constructor() {
-    const source = fileURLToPath(new URL('../../../test/programs/page-owner.c', import.meta.url));
-    execFileSync('cc', ['-O2', '-o', this.path, source]);
-  }
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -56,6 +54,25 @@ export class PageOwner {
   async map(bytes: bigint, prot: number = protection.readWrite, address = 0n): Promise<bigint> {
     return BigInt(`0x${await this.command('map', bytes, prot, address)}`);
   }
+  /** Whether the kernel knows what the command asks for, tried on a page of its own. */
+  async supports(name: 'track' | 'guard'): Promise<boolean> {
+    const address = await this.map(page);
+    const answer = await this.command(name, address, page);
+    await this.command('unmap', address, page);
+    return answer === 'ok';
+  }
+
+  /** Whether the kernel has PAGEMAP_SCAN. */
+  get scans(): boolean {
+    try {
+      native.scanPages(this.pagemap, BigUint64Array.of(page, 2n * page), ScanMode.content);
+      return true;
+    } catch (error) {
+      if (isKernelError(error, 'ENOTTY')) return false;
+      throw error;
+    }
+  }
+
   async fill(address: bigint, bytes: bigint, seed = 1): Promise<void> {
     await this.command('fill', address, bytes, seed);
   }

@@ -51,7 +51,8 @@ test('readFiles returns contents and negative errnos in order', () => {
 test('readFiles reads /proc files of several pages whole', () => {
   const [maps] = native.readFiles(['/proc/self/maps']) as Buffer[];
   assert.ok(maps!.length > 8192);
-  assert.match(maps!.toString(), /\[vsyscall\]\n$/);
+  const last = (text: string) => text.trimEnd().split('\n').at(-1);
+  assert.is(last(maps!.toString()), last(readFileSync('/proc/self/maps', 'latin1')));
 });
 
 test('listDescriptors agrees with the single files', () => {

@@ -1,5 +1,5 @@
 // A process whose pages the tests look at, send and fill. Commands come on standard input, one a line; each is
-// answered with one line: "ok", or a number in hexadecimal.
+// answered with one line: "ok", a number in hexadecimal, or "unsupported" where the kernel does not know it.
 //
 //   map BYTES PROT [ADDRESS]       anonymous memory (PROT as a number; ADDRESS replaces what is there)
 //   mapfile BYTES PATH             a private, writable mapping of a file
@@ -11,6 +11,7 @@
 // With arguments it becomes the target of a landing test: it maps memory, registers the first half with a
 // userfaultfd for missing pages, and runs the arguments as a program that inherits the descriptor.
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@
 
 #define WP_ASYNC (1ul << 15)
 #define WP_UNPOPULATED (1ul << 13)
+#define MADV_GUARD_INSTALL 102
 
 static void check(int good, const char *what) {
   if (good) return;
@@ -36,8 +38,10 @@ static int userfault(uint64_t features, int flags) {
   int fd = syscall(SYS_userfaultfd, O_NONBLOCK | flags);
   check(fd >= 0, "userfaultfd");
   struct uffdio_api api = {.api = UFFD_API, .features = features};
-  check(ioctl(fd, UFFDIO_API, &api) == 0, "UFFDIO_API");
-  return fd;
+  if (ioctl(fd, UFFDIO_API, &api) == 0) return fd;
+  check(errno == EINVAL, "UFFDIO_API");
+  close(fd);
+  return -1;
 }
 
 static void enroll(int fd, uint64_t address, uint64_t bytes, uint64_t mode) {
@@ -45,12 +49,20 @@ static void enroll(int fd, uint64_t address, uint64_t bytes, uint64_t mode) {
   check(ioctl(fd, UFFDIO_REGISTER, &r) == 0, "UFFDIO_REGISTER");
 }
 
-static void track(uint64_t address, uint64_t bytes) {
+static int track(uint64_t address, uint64_t bytes) {
   static int fd = -1;
   if (fd < 0) fd = userfault(UFFD_FEATURE_PAGEFAULT_FLAG_WP | WP_ASYNC | WP_UNPOPULATED, O_CLOEXEC);
+  if (fd < 0) return 0;
   enroll(fd, address, bytes, UFFDIO_REGISTER_MODE_WP);
   struct uffdio_writeprotect w = {.range = {address, bytes}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
   check(ioctl(fd, UFFDIO_WRITEPROTECT, &w) == 0, "UFFDIO_WRITEPROTECT");
+  return 1;
+}
+
+static int guard(uint64_t address, uint64_t bytes) {
+  if (madvise((void *)address, bytes, MADV_GUARD_INSTALL) == 0) return 1;
+  check(errno == EINVAL, "MADV_GUARD_INSTALL");
+  return 0;
 }
 
 static void fill(uint64_t address, uint64_t bytes, uint64_t seed) {
@@ -69,6 +81,7 @@ static int target(char **arguments) {
   check(memory != MAP_FAILED, "mmap");
   madvise(memory, bytes, MADV_NOHUGEPAGE);
   int fd = userfault(UFFD_FEATURE_SIGBUS, 0);
+  check(fd >= 0, "UFFD_FEATURE_SIGBUS");
   enroll(fd, (uint64_t)memory, bytes / 2, UFFDIO_REGISTER_MODE_MISSING);
   char text[128];
   snprintf(text, sizeof text, "%d %d %lx %lx", getpid(), fd, (uint64_t)memory, bytes);
@@ -108,13 +121,15 @@ int main(int argc, char **argv) {
       printf("%lx\n", (uint64_t)m);
       continue;
     }
+    if (!strcmp(command, "track") || !strcmp(command, "guard")) {
+      puts((*command == 't' ? track(a, b) : guard(a, b)) ? "ok" : "unsupported");
+      continue;
+    }
     if (!strcmp(command, "fill")) fill(a, b, c);
     else if (!strcmp(command, "zero")) memset((void *)a, 0, b);
     else if (!strcmp(command, "drop")) check(madvise((void *)a, b, MADV_DONTNEED) == 0, "madvise");
-    else if (!strcmp(command, "guard")) check(madvise((void *)a, b, 102) == 0, "madvise");
     else if (!strcmp(command, "unmap")) check(munmap((void *)a, b) == 0, "munmap");
     else if (!strcmp(command, "protect")) check(mprotect((void *)a, b, c) == 0, "mprotect");
-    else if (!strcmp(command, "track")) track(a, b);
     else check(0, command);
     puts("ok");
   }

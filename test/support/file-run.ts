@@ -6,6 +6,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endLeftovers, killProcesses, marker } from './leftovers.js';
+import { scaled } from './time.js';
 import type { Evidence } from './verdict.js';
 
 /** How long a process that was told to end may take before it counts as left behind. */
@@ -53,7 +54,7 @@ export async function runFile(file: string, limitSeconds: number): Promise<Evide
     const { code, signal } = await ended;
     clearTimeout(timer);
     clearTimeout(stopWaiting);
-    const leftovers = await endLeftovers(id, leader, graceMs);
+    const leftovers = await endLeftovers(id, leader, scaled(graceMs));
     running.delete(id);
     const text = readFileSync(log, 'utf8');
     // Where the limit ended it, its children are no fault of their own.

@@ -19,6 +19,7 @@ import type { Mapping } from '../../shared/state/memory.js';
 import { mapping } from '../unit/support/mappings.js';
 import { fromSource } from '../unit/support/messages.js';
 import { sampleState, stamp } from '../unit/support/state.js';
+import { scaled } from './time.js';
 import type { TwoHosts } from './two-hosts.js';
 
 export const innerPid = 4242;
@@ -44,7 +45,7 @@ export class Peer implements AsyncDisposable {
   /** What comes next: a message, or the code of the end. */
   async next(timeoutMs = 30_000): Promise<FromTarget | { type: 'ended'; code: string; what: string }> {
     try {
-      return await this.session.control.receive(timeoutMs);
+      return await this.session.control.receive(scaled(timeoutMs));
     } catch (error) {
       const { code, message: what } = asMigrationError(error);
       return { type: 'ended', code, what };

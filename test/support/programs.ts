@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { scaled } from './time.js';
 
 const sources = fileURLToPath(new URL('../../../test/programs/', import.meta.url));
 const cache = fileURLToPath(new URL('../programs/', import.meta.url));
@@ -167,7 +168,7 @@ export class ProgramRun implements Disposable {
 
   /** Waits for a line, from line number `from` on; throws what the program said instead when it ends or is late. */
   async line(pattern: RegExp, { from = 0, timeoutMs = 60_000 } = {}): Promise<string> {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = Date.now() + scaled(timeoutMs);
     for (;;) {
       // Read after asking whether it ended: its last words are then in the file.
       const ended = this.hasEnded();
@@ -177,7 +178,7 @@ export class ProgramRun implements Disposable {
       if (ended || Date.now() > deadline) {
         const why = ended
           ? `it ended (${this.child.exitCode ?? this.child.signalCode})`
-          : `${timeoutMs} ms passed`;
+          : `${scaled(timeoutMs)} ms passed`;
         throw new Error(`${this.name} never said ${pattern}: ${why}; it said ${JSON.stringify(lines)}`);
       }
       await sleep(10);

@@ -10,11 +10,14 @@
 export const permittedSkips: Readonly<Record<string, string>> = {
   'soft-dirty': 'the kernel must be built with CONFIG_MEM_SOFT_DIRTY',
   'asynchronous-write-protect': 'userfaultfd knows UFFD_FEATURE_WP_ASYNC since Linux 6.7',
+  'pagemap-scan': 'pagemap knows PAGEMAP_SCAN since Linux 6.7',
   'anonymous-names': 'naming anonymous memory needs CONFIG_ANON_VMA_NAME',
   'shadow-stack': 'user shadow stacks need Linux 6.6 and a CPU that has them',
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
   'kernel-threads': 'a pid namespace other than the first shows none',
   'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
+  'virtual-machines': 'QEMU and the kernels come from Debian packages, which need root, apt and its mirrors',
+  'guard-pages': 'MADV_GUARD_INSTALL is known since Linux 6.13',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 

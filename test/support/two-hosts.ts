@@ -14,6 +14,7 @@ import { eachLine } from '../../cli/demo/lines.js';
 import { TargetHost } from '../../cli/demo/target-host.js';
 import { createSecret } from '../../shared/secret.js';
 import type { FailureReport, Report } from '../../source-agent/report.js';
+import { scaled } from './time.js';
 
 export const command = [process.execPath, fileURLToPath(new URL('../../cli/main.js', import.meta.url))];
 
@@ -84,7 +85,7 @@ export class TwoHosts implements AsyncDisposable {
   // Processes that were moved to this host live on without its agent, and so do their shepherds, which write down how
   // they ended: a test must leave neither, and the folder can only go when nobody writes into it any more.
   async #endGuests(): Promise<void> {
-    const deadline = Date.now() + shepherdMs;
+    const deadline = Date.now() + scaled(shepherdMs);
     for (;;) {
       const parents = parentsOfAll();
       const shepherds = [...parents.keys()].filter((pid) =>

@@ -1,6 +1,7 @@
 /** What /proc shows of a process that an agent must leave as it found it. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { scaled } from './time.js';
 
 /** Fields of /proc/PID/task/TID/status that a program sees of itself, or that an agent may leave behind. */
 const fields =
@@ -47,7 +48,7 @@ export async function untouched(
   before: readonly string[],
   patienceMs = 10_000,
 ): Promise<string[]> {
-  const deadline = performance.now() + patienceMs;
+  const deadline = performance.now() + scaled(patienceMs);
   for (;;) {
     const found = differences(before, tryLookAt(pid));
     if (found.length === 0 || performance.now() > deadline) return found;

@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseStat } from '../../shared/proc/stat.js';
+import type { FileResult } from '../run.js';
 import { declaredLimit } from '../support/file-run.js';
 
 const runner = fileURLToPath(new URL('../run.js', import.meta.url));
@@ -189,6 +190,34 @@ test('a part of a name selects; a part that matches nothing fails', () => {
   const { last, code } = run(fixtures, 'pear', 'plum');
   assert.is(code, 1);
   assert.is(last, '1 passed, 1 failed, 0 skipped');
+});
+
+test('with --json each file is a line for another runner', () => {
+  const { lines, code } = run(
+    { good: passing, some: "skip('huge-pages', 'none');\n".concat(passing), hook: 'no\n' },
+    '--json',
+  );
+  const results = lines.slice(0, 3).map((line) => JSON.parse(line) as FileResult);
+  assert.equal(
+    results.map(({ file, passed, failed, skips }) => [file, passed, failed, skips.length]),
+    [
+      ['inner/good', 1, 0, 0],
+      ['inner/hook', 0, 1, 0],
+      ['inner/some', 1, 0, 1],
+    ],
+  );
+  assert.match(results[1]!.output, /no is not defined/);
+  assert.is(code, 1);
+});
+
+test('GODWIT_TIME_SCALE stretches limits, declared ones too', () => {
+  const slow = "test('a', () => new Promise((resolve) => setTimeout(resolve, 1500)));\ntest.run();\n";
+  process.env.GODWIT_TIME_SCALE = '100';
+  try {
+    assert.is(run({ declared: `// time limit: 1 s\n${slow}` }).code, 0);
+  } finally {
+    delete process.env.GODWIT_TIME_SCALE;
+  }
 });
 
 test('wrong options are usage', () => {
