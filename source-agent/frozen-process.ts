@@ -7,15 +7,22 @@ import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImag
 import { isKernelError, MigrationError } from '../shared/errors.js';
 import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
-import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
+import {
+  afterSignalReturn,
+  asRestartable,
+  handlingFirst,
+  inRestartBlock,
+} from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
+import { parseStatus } from '../shared/proc/status.js';
 import type { AddressRange } from '../shared/ranges.js';
+import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
-import type { Observations, WaitClock } from './waits.js';
+import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './waits.js';
 
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
@@ -28,9 +35,9 @@ export interface FrozenThread {
   image: ThreadImage;
   /** The registers it goes on with, here or on the target. */
   registers: Registers;
-  /** What remains of a relative wait; null where there is none. */
-  remainingNs: bigint | null;
-  /** A signal it does not block is pending. */
+  /** Its relative wait; null where there is none. */
+  wait: FrozenWait | null;
+  /** A signal that its call does not block is pending. */
   deliverable: boolean;
 }
 
@@ -57,22 +64,44 @@ export class FrozenProcess implements Disposable {
     const tids = stopAll(process);
     try {
       this.pending = native.peekSignals(tids[0]!, true);
-      const sharedSignals = this.pending.map(signalOf);
-      for (const image of native.readThreads(tids)) {
-        const deliverable = [...sharedSignals, ...image.pending.map(signalOf)].some(
-          (signal) => ((image.signalMask >> BigInt(signal - 1)) & 1n) === 0n,
-        );
-        const observation = observations.get(image.tid);
-        const registers = asRestartable(image.registers, deliverable, observation?.sleptNs ?? 0n);
-        const remainingNs = waits.remaining(image.tid, registers, observation, (address) =>
-          this.#timespec(address),
-        );
-        this.threads.push({ tid: image.tid, image, registers, remainingNs, deliverable });
+      const images = native.readThreads(tids);
+      const timed = images.filter(({ registers }) => mustBeTimed(registers)).map(({ tid }) => tid);
+      const asleep = stillAsleep(process.pid, timed, observations);
+      for (const image of images) this.threads.push(this.#thread(image, waits, asleep));
+      // At once: should the agent die, they go on with these.
+      for (const { tid, image, registers } of this.threads) {
+        if (registers !== image.registers) native.writeThread(tid, registers);
       }
     } catch (error) {
       native.detach(tids);
       throw error;
     }
+  }
+
+  #thread(image: ThreadImage, waits: WaitClock, asleep: Observations): FrozenThread {
+    const { tid } = image;
+    const { deliverable, deferred } = this.#pendingSignals(image);
+    const remaining = waits.remaining(tid, image.registers, asleep.get(tid), (address, bytes) =>
+      this.read(address, bytes),
+    );
+    const wait = remaining && new FrozenWait(this.process.pid, image, remaining.place, remaining.ns);
+    const restartable = asRestartable(image.registers);
+    const goingOn = wait ? wait.goingOn(restartable) : restartable;
+    const registers = deferred && !deliverable ? handlingFirst(goingOn) : goingOn;
+    return { tid, image, registers, wait, deliverable };
+  }
+
+  /**
+   * Whether signals are pending that the thread's call lets through; and others that only its call does not: the mask
+   * which ptrace tells is the thread's own, that of /proc the one in force (TIF_RESTORE_SIGMASK).
+   */
+  #pendingSignals({ tid, signalMask, pending }: ThreadImage): { deliverable: boolean; deferred: boolean } {
+    const signals = [...this.pending, ...pending].map(signalOf);
+    if (signals.length === 0) return { deliverable: false, deferred: false };
+    const [status] = native.readFiles([`/proc/${this.process.pid}/task/${tid}/status`]);
+    const inForce = typeof status === 'number' ? signalMask : parseStatus(status!.toString()).blocked;
+    const open = (mask: bigint) => signals.some((signal) => ((mask >> BigInt(signal - 1)) & 1n) === 0n);
+    return { deliverable: open(inForce), deferred: open(signalMask) };
   }
 
   get tids(): number[] {
@@ -93,11 +122,6 @@ export class FrozenProcess implements Disposable {
     return native.readMemory(this.process.pid, address, bytes);
   }
 
-  #timespec(address: bigint): bigint {
-    const bytes = this.read(address, 16);
-    return bytes.readBigInt64LE(0) * 1000000000n + bytes.readBigInt64LE(8);
-  }
-
   /**
    * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
    * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
@@ -108,11 +132,11 @@ export class FrozenProcess implements Disposable {
     let failure: unknown;
     for (const thread of this.#carrierCandidates()) {
       this.#leaveCriticalSection(thread);
-      const { image, registers, deliverable } = thread;
+      const { image, registers } = thread;
       try {
         this.#carrier = native.carry(
           { ...image, registers },
-          afterSignalReturn(registers, deliverable),
+          homeOf(thread),
           this.point.gadget,
           this.point.restorer,
           address,
@@ -165,11 +189,11 @@ export class FrozenProcess implements Disposable {
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
     if (thread.tid === this.#carrier?.tid) return this.#runInCarrier(batch, bytes);
     this.#leaveCriticalSection(thread);
-    const { tid, image, registers, deliverable } = thread;
+    const { tid, image, registers } = thread;
     try {
       return native.injectCalls(
         { ...image, registers },
-        afterSignalReturn(registers, deliverable),
+        homeOf(thread),
         this.point.gadget,
         this.point.restorer,
         batch.table(),
@@ -206,9 +230,12 @@ export class FrozenProcess implements Disposable {
     this.#over = true;
     try {
       exceptGone(() => this.#carrier?.release());
-      for (const thread of this.threads) {
-        if (thread.tid === this.#carrier?.tid || thread.registers === thread.image.registers) continue;
-        exceptGone(() => native.writeThread(thread.tid, thread.registers));
+      const heldNs = BigInt(Math.round((performance.now() - this.stoppedAtMs) * 1e6));
+      for (const { tid, image, registers, wait } of this.threads) {
+        exceptGone(() => {
+          const now = wait ? wait.thaw(registers, heldNs) : registers;
+          if (now !== image.registers) native.writeThread(tid, now);
+        });
       }
     } finally {
       // Whatever went wrong with one of them, the others go on.
@@ -220,6 +247,11 @@ export class FrozenProcess implements Disposable {
   abandon(): void {
     this.#over = true;
   }
+}
+
+/** The registers with which a thread leaves a signal frame of ours. */
+function homeOf({ registers, wait, deliverable }: FrozenThread): Registers {
+  return afterSignalReturn(wait ? wait.callingAgain(registers) : registers, deliverable);
 }
 
 /** A thread that has ended needs nothing any more. */
