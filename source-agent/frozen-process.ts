@@ -3,6 +3,7 @@
  * scope: leaving it thaws the process as it was. Should the agent die instead, the kernel lets the interrupted
  * threads go and the stub sends its own thread home.
  */
+import { hrtime } from 'node:process';
 import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
 import { isKernelError, MigrationError } from '../shared/errors.js';
 import { freeRange } from '../shared/free-range.js';
@@ -12,6 +13,8 @@ import {
   asRestartable,
   handlingFirst,
   inRestartBlock,
+  isInterrupted,
+  mayHaveTemporaryMask,
 } from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import { get, type Registers } from '../shared/injection/x86-64/registers.js';
@@ -37,8 +40,10 @@ export interface FrozenThread {
   registers: Registers;
   /** Its relative wait; null where there is none. */
   wait: FrozenWait | null;
-  /** A signal that its call does not block is pending. */
+  /** A signal that its call does not block was pending when it was stopped. */
   deliverable: boolean;
+  /** The mask in force while its call waits; that of `image` is the thread's own. */
+  maskInForce: bigint;
 }
 
 export class FrozenProcess implements Disposable {
@@ -46,6 +51,7 @@ export class FrozenProcess implements Disposable {
   /** siginfo_t queued for the whole process. */
   readonly pending: Uint8Array[];
   readonly stoppedAtMs: number;
+  readonly #heldSinceNs: bigint;
   #carrier: NativeCarrier | undefined;
   #mappings: readonly Mapping[] = [];
   #over = false;
@@ -62,6 +68,8 @@ export class FrozenProcess implements Disposable {
   ) {
     this.stoppedAtMs = performance.now();
     const tids = stopAll(process);
+    // All have stopped by now, so that no wait is taken for longer than it was.
+    this.#heldSinceNs = hrtime.bigint();
     try {
       this.pending = native.peekSignals(tids[0]!, true);
       const images = native.readThreads(tids);
@@ -80,28 +88,16 @@ export class FrozenProcess implements Disposable {
 
   #thread(image: ThreadImage, waits: WaitClock, asleep: Observations): FrozenThread {
     const { tid } = image;
-    const { deliverable, deferred } = this.#pendingSignals(image);
+    const maskInForce = maskWhileWaiting(this.process.pid, image);
+    const signals = [...this.pending, ...image.pending];
     const remaining = waits.remaining(tid, image.registers, asleep.get(tid), (address, bytes) =>
       this.read(address, bytes),
     );
     const wait = remaining && new FrozenWait(this.process.pid, image, remaining.place, remaining.ns);
     const restartable = asRestartable(image.registers);
     const goingOn = wait ? wait.goingOn(restartable) : restartable;
-    const registers = deferred && !deliverable ? handlingFirst(goingOn) : goingOn;
-    return { tid, image, registers, wait, deliverable };
-  }
-
-  /**
-   * Whether signals are pending that the thread's call lets through; and others that only its call does not: the mask
-   * which ptrace tells is the thread's own, that of /proc the one in force (TIF_RESTORE_SIGMASK).
-   */
-  #pendingSignals({ tid, signalMask, pending }: ThreadImage): { deliverable: boolean; deferred: boolean } {
-    const signals = [...this.pending, ...pending].map(signalOf);
-    if (signals.length === 0) return { deliverable: false, deferred: false };
-    const [status] = native.readFiles([`/proc/${this.process.pid}/task/${tid}/status`]);
-    const inForce = typeof status === 'number' ? signalMask : parseStatus(status!.toString()).blocked;
-    const open = (mask: bigint) => signals.some((signal) => ((mask >> BigInt(signal - 1)) & 1n) === 0n);
-    return { deliverable: open(inForce), deferred: open(signalMask) };
+    const registers = handlesFirst(image, maskInForce, signals) ? handlingFirst(goingOn) : goingOn;
+    return { tid, image, registers, wait, deliverable: letsThrough(maskInForce, signals), maskInForce };
   }
 
   get tids(): number[] {
@@ -230,11 +226,11 @@ export class FrozenProcess implements Disposable {
     this.#over = true;
     try {
       exceptGone(() => this.#carrier?.release());
-      const heldNs = BigInt(Math.round((performance.now() - this.stoppedAtMs) * 1e6));
-      for (const { tid, image, registers, wait } of this.threads) {
+      const heldNs = hrtime.bigint() - this.#heldSinceNs;
+      for (const thread of this.threads) {
         exceptGone(() => {
-          const now = wait ? wait.thaw(registers, heldNs) : registers;
-          if (now !== image.registers) native.writeThread(tid, now);
+          const registers = this.#thawed(thread, heldNs);
+          if (registers !== thread.image.registers) native.writeThread(thread.tid, registers);
         });
       }
     } finally {
@@ -243,10 +239,38 @@ export class FrozenProcess implements Disposable {
     }
   }
 
+  #thawed({ tid, image, registers, wait, maskInForce }: FrozenThread, heldNs: bigint): Registers {
+    const now = wait ? wait.thaw(registers, heldNs) : registers;
+    if ((maskInForce & ~image.signalMask) === 0n) return now;
+    // Signals may have come meanwhile.
+    const signals = [...native.peekSignals(tid, true), ...native.peekSignals(tid, false)];
+    return handlesFirst(image, maskInForce, signals) ? handlingFirst(now) : now;
+  }
+
   /** The process was ended: there is nothing to thaw. */
   abandon(): void {
     this.#over = true;
   }
+}
+
+/** ptrace tells a thread's own mask, /proc the one in force (TIF_RESTORE_SIGMASK). */
+function maskWhileWaiting(pid: number, { tid, registers, signalMask }: ThreadImage): bigint {
+  if (!isInterrupted(registers) || !mayHaveTemporaryMask(registers)) return signalMask;
+  const [status] = native.readFiles([`/proc/${pid}/task/${tid}/status`]);
+  return typeof status === 'number' ? signalMask : parseStatus(status!.toString()).blocked;
+}
+
+function letsThrough(mask: bigint, signals: readonly Uint8Array[]): boolean {
+  return signals.some((info) => ((mask >> BigInt(signalOf(info) - 1)) & 1n) === 0n);
+}
+
+/** The mask in force is lost with our calls in the thread; only that one keeps off what is pending. */
+function handlesFirst(
+  { signalMask }: ThreadImage,
+  maskInForce: bigint,
+  signals: readonly Uint8Array[],
+): boolean {
+  return letsThrough(signalMask, signals) && !letsThrough(maskInForce, signals);
 }
 
 /** The registers with which a thread leaves a signal frame of ours. */

@@ -55,6 +55,23 @@ const stoppedMeansEintr: ReadonlySet<number> = new Set([
 /** When they are interrupted the kernel writes what remains to where the program's time-out is. */
 const updatesTimeout: ReadonlySet<number> = new Set([syscalls.select, syscalls.pselect6, syscalls.ppoll]);
 
+/** Where calls that set a signal mask for as long as they wait have it; null where they always do, or look further. */
+const temporaryMasks: ReadonlyMap<number, Register | null> = new Map([
+  [syscalls.ppoll, 'r10'],
+  [syscalls.epollPwait, 'r8'],
+  [syscalls.epollPwait2, 'r8'],
+  [syscalls.pselect6, null],
+  [syscalls.rtSigsuspend, null],
+  [syscalls.ioPgetevents, null],
+  [syscalls.ioUringEnter, null],
+]);
+
+/** True when the thread may wait with another signal mask than its own. */
+export function mayHaveTemporaryMask(registers: Registers): boolean {
+  const pointer = temporaryMasks.get(currentSyscall(registers) ?? -1);
+  return pointer !== undefined && (pointer === null || get(registers, pointer) !== 0n);
+}
+
 /** True when the call was interrupted in a way that a restart block holds. */
 export function inRestartBlock(registers: Registers): boolean {
   return currentSyscall(registers) !== null && getSigned(registers, 'rax') === ERESTART_RESTARTBLOCK;

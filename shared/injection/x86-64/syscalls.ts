@@ -36,6 +36,7 @@ export const syscalls = {
   capset: 126,
   rtSigtimedwait: 128,
   rtSigqueueinfo: 129,
+  rtSigsuspend: 130,
   sigaltstack: 131,
   personality: 135,
   mlock: 149,
