@@ -13,16 +13,14 @@ import {
   asRestartable,
   handlingFirst,
   inRestartBlock,
-  isInterrupted,
-  mayHaveTemporaryMask,
 } from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
-import { parseStatus } from '../shared/proc/status.js';
 import type { AddressRange } from '../shared/ranges.js';
 import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
+import { handlesFirst, letsThrough, maskWhileWaiting } from './pending-signals.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
 import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './waits.js';
@@ -253,26 +251,6 @@ export class FrozenProcess implements Disposable {
   }
 }
 
-/** ptrace tells a thread's own mask, /proc the one in force (TIF_RESTORE_SIGMASK). */
-function maskWhileWaiting(pid: number, { tid, registers, signalMask }: ThreadImage): bigint {
-  if (!isInterrupted(registers) || !mayHaveTemporaryMask(registers)) return signalMask;
-  const [status] = native.readFiles([`/proc/${pid}/task/${tid}/status`]);
-  return typeof status === 'number' ? signalMask : parseStatus(status!.toString()).blocked;
-}
-
-function letsThrough(mask: bigint, signals: readonly Uint8Array[]): boolean {
-  return signals.some((info) => ((mask >> BigInt(signalOf(info) - 1)) & 1n) === 0n);
-}
-
-/** The mask in force is lost with our calls in the thread; only that one keeps off what is pending. */
-function handlesFirst(
-  { signalMask }: ThreadImage,
-  maskInForce: bigint,
-  signals: readonly Uint8Array[],
-): boolean {
-  return letsThrough(signalMask, signals) && !letsThrough(maskInForce, signals);
-}
-
 /** The registers with which a thread leaves a signal frame of ours. */
 function homeOf({ registers, wait, deliverable }: FrozenThread): Registers {
   return afterSignalReturn(wait ? wait.callingAgain(registers) : registers, deliverable);
@@ -285,11 +263,6 @@ function exceptGone(step: () => void): void {
   } catch (error) {
     if (!isKernelError(error, 'ESRCH')) throw error;
   }
-}
-
-/** si_signo of a siginfo_t. */
-export function signalOf(info: Uint8Array): number {
-  return Buffer.from(info.buffer, info.byteOffset, 4).readInt32LE();
 }
 
 function stopAll(process: SourceProcess): number[] {

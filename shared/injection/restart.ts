@@ -13,7 +13,9 @@
 import {
   asCalledAgain,
   currentSyscall,
+  get,
   getSigned,
+  type Register,
   type Registers,
   withRegisters,
 } from './x86-64/registers.js';
