@@ -2,7 +2,7 @@
 /** A migration that breaks off before the decision leaves the source as it was; after it the target needs nobody. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -146,6 +146,23 @@ for (const { what, code, exit, strike, remains } of breaks) {
     close();
   });
 }
+
+test('calls that waited go on where the last stop refuses the program', async () => {
+  await using hosts = await TwoHosts.start();
+  // A wait that begins again when it is interrupted ends after its slack.
+  using run = await ProgramRun.start('syscalls', { options: ['--seconds', '16', '--slack', '6'] });
+  await sleep(8000);
+  const before = lookAt(run.pid);
+  const attempt = start(hosts, run.pid);
+  await attempt.reached('rounds');
+  renameSync(run.statusFile, `${run.statusFile}.away`);
+  const { code, result, output } = await attempt.ended;
+  renameSync(`${run.statusFile}.away`, run.statusFile);
+  assert.is(result.code, 'file-deleted', output);
+  assert.is(code, 3, output);
+  assert.equal(await untouched(run.pid, before), []);
+  assert.equal((await run.check()).failures, []);
+});
 
 test('a process that ends during the rounds is no defect of ours', async () => {
   await using hosts = await TwoHosts.start();
