@@ -160,7 +160,7 @@ test('calls that waited go on where the last stop refuses the program', async ()
   linkSync(run.statusFile, kept);
   copyFileSync(kept, `${run.statusFile}.other`);
   renameSync(`${run.statusFile}.other`, run.statusFile);
-  const { code, result, output } = await attempt.ended;
+  const { code, output } = await attempt.ended;
   renameSync(kept, run.statusFile);
   assert.match(output, /file-deleted/);
   assert.is.not(code, 0, output);
