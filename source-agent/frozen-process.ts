@@ -4,7 +4,7 @@
  * threads go and the stub sends its own thread home.
  */
 import { hrtime } from 'node:process';
-import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
+import { carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
 import { isKernelError, MigrationError } from '../shared/errors.js';
 import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
@@ -21,6 +21,7 @@ import type { AddressRange } from '../shared/ranges.js';
 import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
 import { handlesFirst, letsThrough, maskWhileWaiting } from './pending-signals.js';
+import { runOn } from './same-cpu.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
 import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './waits.js';
@@ -52,6 +53,7 @@ export class FrozenProcess implements Disposable {
   readonly #heldSinceNs: bigint;
   #carrier: NativeCarrier | undefined;
   #mappings: readonly Mapping[] = [];
+  #beside: Disposable | undefined;
   #over = false;
 
   /**
@@ -63,6 +65,8 @@ export class FrozenProcess implements Disposable {
     readonly point: InjectionPoint,
     waits: WaitClock,
     private readonly observations: Observations,
+    /** The CPU each thread ran on last. */
+    private readonly cpus: ReadonlyMap<number, number>,
   ) {
     this.stoppedAtMs = performance.now();
     const tids = stopAll(process);
@@ -116,6 +120,10 @@ export class FrozenProcess implements Disposable {
     return native.readMemory(this.process.pid, address, bytes);
   }
 
+  write(address: bigint, bytes: Uint8Array): void {
+    native.writeMemory(this.process.pid, address, bytes);
+  }
+
   /**
    * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
    * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
@@ -127,6 +135,9 @@ export class FrozenProcess implements Disposable {
     for (const thread of this.#carrierCandidates()) {
       this.#leaveCriticalSection(thread);
       const { image, registers } = thread;
+      const cpu = this.cpus.get(thread.tid);
+      this.#part();
+      if (cpu !== undefined) this.#beside = runOn(cpu);
       try {
         this.#carrier = native.carry(
           { ...image, registers },
@@ -177,11 +188,10 @@ export class FrozenProcess implements Disposable {
   }
 
   /**
-   * Runs a few calls in one thread; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
+   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
    * MigrationError 'no-stack-room'.
    */
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
-    if (thread.tid === this.#carrier?.tid) return this.#runInCarrier(batch, bytes);
     this.#leaveCriticalSection(thread);
     const { tid, image, registers } = thread;
     try {
@@ -201,21 +211,15 @@ export class FrozenProcess implements Disposable {
     }
   }
 
-  #runInCarrier(batch: CallBatch, bytes: Uint8Array): Uint8Array {
-    const { scratch } = this.carrier;
-    native.writeMemory(this.process.pid, scratch, bytes);
-    const table = batch.table();
-    table.forEach((word, i) => {
-      const argument = i % 8 > 0 && i % 8 < 7 && word >= argumentBase && word < argumentBase + 0x10000n;
-      if (argument) table[i] = scratch + (word - argumentBase);
-    });
-    this.carrier.run(table);
-    return this.read(scratch, bytes.byteLength);
-  }
-
   /** All threads held by ptrace again, the stub still mapped: for a process that will not go on here. */
   holdAll(): void {
     this.#carrier?.stop();
+    this.#part();
+  }
+
+  #part(): void {
+    this.#beside?.[Symbol.dispose]();
+    this.#beside = undefined;
   }
 
   /** The process runs on as it was. */
@@ -232,6 +236,7 @@ export class FrozenProcess implements Disposable {
         });
       }
     } finally {
+      this.#part();
       // Whatever went wrong with one of them, the others go on.
       native.detach(this.tids);
     }
@@ -248,6 +253,7 @@ export class FrozenProcess implements Disposable {
   /** The process was ended: there is nothing to thaw. */
   abandon(): void {
     this.#over = true;
+    this.#part();
   }
 }
 
