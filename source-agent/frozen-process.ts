@@ -188,7 +188,8 @@ export class FrozenProcess implements Disposable {
   }
 
   /**
-   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
+   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of
+   * `bytes`. Returns those bytes. Throws
    * MigrationError 'no-stack-room'.
    */
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {

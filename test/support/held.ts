@@ -1,6 +1,6 @@
 /**
  * An agent's visit without its capture: the program is stopped, a stub runs in one thread, calls are made in every
- * thread, and it goes on. Works for programs that could not be moved, too.
+ * other thread, and it goes on. Works for programs that could not be moved, too.
  */
 import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
@@ -15,6 +15,7 @@ export function hold(pid: number, act: (frozen: FrozenProcess) => void = () => {
   using frozen = stopper.freeze();
   frozen.carry(stopper.mappings());
   for (const thread of frozen.threads) {
+    if (thread.tid === frozen.carrier.tid) continue;
     const batch = new CallBatch();
     batch.add('sigaltstack', syscalls.sigaltstack, 0, 0);
     frozen.runIn(thread, batch, new Uint8Array(64));
