@@ -3,20 +3,28 @@
  * scope: leaving it thaws the process as it was. Should the agent die instead, the kernel lets the interrupted
  * threads go and the stub sends its own thread home.
  */
+import { hrtime } from 'node:process';
 import { carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
 import { isKernelError, MigrationError } from '../shared/errors.js';
 import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
-import { afterSignalReturn, asRestartable, inRestartBlock } from '../shared/injection/restart.js';
+import {
+  afterSignalReturn,
+  asRestartable,
+  handlingFirst,
+  inRestartBlock,
+} from '../shared/injection/restart.js';
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
 import type { AddressRange } from '../shared/ranges.js';
+import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
+import { handlesFirst, letsThrough, maskWhileWaiting } from './pending-signals.js';
 import { runOn } from './same-cpu.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
-import type { Observations, WaitClock } from './waits.js';
+import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './waits.js';
 
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
@@ -29,10 +37,12 @@ export interface FrozenThread {
   image: ThreadImage;
   /** The registers it goes on with, here or on the target. */
   registers: Registers;
-  /** What remains of a relative wait; null where there is none. */
-  remainingNs: bigint | null;
-  /** A signal it does not block is pending. */
+  /** Its relative wait; null where there is none. */
+  wait: FrozenWait | null;
+  /** A signal that its call does not block was pending when it was stopped. */
   deliverable: boolean;
+  /** The mask in force while its call waits; that of `image` is the thread's own. */
+  maskInForce: bigint;
 }
 
 export class FrozenProcess implements Disposable {
@@ -40,6 +50,7 @@ export class FrozenProcess implements Disposable {
   /** siginfo_t queued for the whole process. */
   readonly pending: Uint8Array[];
   readonly stoppedAtMs: number;
+  readonly #heldSinceNs: bigint;
   #carrier: NativeCarrier | undefined;
   #mappings: readonly Mapping[] = [];
   #beside: Disposable | undefined;
@@ -59,24 +70,36 @@ export class FrozenProcess implements Disposable {
   ) {
     this.stoppedAtMs = performance.now();
     const tids = stopAll(process);
+    // All have stopped by now, so that no wait is taken for longer than it was.
+    this.#heldSinceNs = hrtime.bigint();
     try {
       this.pending = native.peekSignals(tids[0]!, true);
-      const sharedSignals = this.pending.map(signalOf);
-      for (const image of native.readThreads(tids)) {
-        const deliverable = [...sharedSignals, ...image.pending.map(signalOf)].some(
-          (signal) => ((image.signalMask >> BigInt(signal - 1)) & 1n) === 0n,
-        );
-        const observation = observations.get(image.tid);
-        const registers = asRestartable(image.registers, deliverable, observation?.sleptNs ?? 0n);
-        const remainingNs = waits.remaining(image.tid, registers, observation, (address) =>
-          this.#timespec(address),
-        );
-        this.threads.push({ tid: image.tid, image, registers, remainingNs, deliverable });
+      const images = native.readThreads(tids);
+      const timed = images.filter(({ registers }) => mustBeTimed(registers)).map(({ tid }) => tid);
+      const asleep = stillAsleep(process.pid, timed, observations);
+      for (const image of images) this.threads.push(this.#thread(image, waits, asleep));
+      // At once: should the agent die, they go on with these.
+      for (const { tid, image, registers } of this.threads) {
+        if (registers !== image.registers) native.writeThread(tid, registers);
       }
     } catch (error) {
       native.detach(tids);
       throw error;
     }
+  }
+
+  #thread(image: ThreadImage, waits: WaitClock, asleep: Observations): FrozenThread {
+    const { tid } = image;
+    const maskInForce = maskWhileWaiting(this.process.pid, image);
+    const signals = [...this.pending, ...image.pending];
+    const remaining = waits.remaining(tid, image.registers, asleep.get(tid), (address, bytes) =>
+      this.read(address, bytes),
+    );
+    const wait = remaining && new FrozenWait(this.process.pid, image, remaining.place, remaining.ns);
+    const restartable = asRestartable(image.registers);
+    const goingOn = wait ? wait.goingOn(restartable) : restartable;
+    const registers = handlesFirst(image, maskInForce, signals) ? handlingFirst(goingOn) : goingOn;
+    return { tid, image, registers, wait, deliverable: letsThrough(maskInForce, signals), maskInForce };
   }
 
   get tids(): number[] {
@@ -101,11 +124,6 @@ export class FrozenProcess implements Disposable {
     native.writeMemory(this.process.pid, address, bytes);
   }
 
-  #timespec(address: bigint): bigint {
-    const bytes = this.read(address, 16);
-    return bytes.readBigInt64LE(0) * 1000000000n + bytes.readBigInt64LE(8);
-  }
-
   /**
    * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
    * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
@@ -116,14 +134,14 @@ export class FrozenProcess implements Disposable {
     let failure: unknown;
     for (const thread of this.#carrierCandidates()) {
       this.#leaveCriticalSection(thread);
-      const { image, registers, deliverable } = thread;
+      const { image, registers } = thread;
       const cpu = this.cpus.get(thread.tid);
       this.#part();
       if (cpu !== undefined) this.#beside = runOn(cpu);
       try {
         this.#carrier = native.carry(
           { ...image, registers },
-          afterSignalReturn(registers, deliverable),
+          homeOf(thread),
           this.point.gadget,
           this.point.restorer,
           address,
@@ -170,16 +188,17 @@ export class FrozenProcess implements Disposable {
   }
 
   /**
-   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
+   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of
+   * `bytes`. Returns those bytes. Throws
    * MigrationError 'no-stack-room'.
    */
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
     this.#leaveCriticalSection(thread);
-    const { tid, image, registers, deliverable } = thread;
+    const { tid, image, registers } = thread;
     try {
       return native.injectCalls(
         { ...image, registers },
-        afterSignalReturn(registers, deliverable),
+        homeOf(thread),
         this.point.gadget,
         this.point.restorer,
         batch.table(),
@@ -210,15 +229,26 @@ export class FrozenProcess implements Disposable {
     this.#over = true;
     try {
       exceptGone(() => this.#carrier?.release());
+      const heldNs = hrtime.bigint() - this.#heldSinceNs;
       for (const thread of this.threads) {
-        if (thread.tid === this.#carrier?.tid || thread.registers === thread.image.registers) continue;
-        exceptGone(() => native.writeThread(thread.tid, thread.registers));
+        exceptGone(() => {
+          const registers = this.#thawed(thread, heldNs);
+          if (registers !== thread.image.registers) native.writeThread(thread.tid, registers);
+        });
       }
     } finally {
       this.#part();
       // Whatever went wrong with one of them, the others go on.
       native.detach(this.tids);
     }
+  }
+
+  #thawed({ tid, image, registers, wait, maskInForce }: FrozenThread, heldNs: bigint): Registers {
+    const now = wait ? wait.thaw(registers, heldNs) : registers;
+    if ((maskInForce & ~image.signalMask) === 0n) return now;
+    // Signals may have come meanwhile.
+    const signals = [...native.peekSignals(tid, true), ...native.peekSignals(tid, false)];
+    return handlesFirst(image, maskInForce, signals) ? handlingFirst(now) : now;
   }
 
   /** The process was ended: there is nothing to thaw. */
@@ -228,6 +258,11 @@ export class FrozenProcess implements Disposable {
   }
 }
 
+/** The registers with which a thread leaves a signal frame of ours. */
+function homeOf({ registers, wait, deliverable }: FrozenThread): Registers {
+  return afterSignalReturn(wait ? wait.callingAgain(registers) : registers, deliverable);
+}
+
 /** A thread that has ended needs nothing any more. */
 function exceptGone(step: () => void): void {
   try {
@@ -235,11 +270,6 @@ function exceptGone(step: () => void): void {
   } catch (error) {
     if (!isKernelError(error, 'ESRCH')) throw error;
   }
-}
-
-/** si_signo of a siginfo_t. */
-export function signalOf(info: Uint8Array): number {
-  return Buffer.from(info.buffer, info.byteOffset, 4).readInt32LE();
 }
 
 function stopAll(process: SourceProcess): number[] {

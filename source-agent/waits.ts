@@ -2,23 +2,37 @@
  * How long sleeping threads have slept. The kernel does not tell when a relative wait ends, but the scheduler notes
  * when a thread went to sleep (se.exec_start of /proc/PID/task/TID/sched, on the clock of its CPU). Read just before
  * the thread is stopped, it gives the time that remains; a deadline once known is kept while the wait is restarted.
+ *
+ * (/proc/timer_list tells the exact end of every timer of the host, but no longer whose it is.)
  */
 import { native } from '../native/index.js';
-import { inRestartBlock } from '../shared/injection/restart.js';
+import { deadlineHolder, inRestartBlock, isInterrupted } from '../shared/injection/restart.js';
+import {
+  type ReadMemory,
+  readTimeout,
+  type TimeoutPlace,
+  timeoutPlace,
+} from '../shared/injection/timeouts.js';
 import { currentSyscall, get, getSigned, type Registers } from '../shared/injection/x86-64/registers.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { parseSched } from '../shared/proc/sched.js';
 
 /** What was seen of one thread while it still slept. */
 export interface SleepObservation {
+  /** Never more than it did. */
   sleptNs: bigint;
   /** The kernel function it slept in, for example hrtimer_nanosleep. */
   sleepsIn: string;
+  /** How often it had gone to sleep by then. */
+  sleeps: number;
 }
 
 export type Observations = ReadonlyMap<number, SleepObservation>;
 
-const nothing: SleepObservation = { sleptNs: 0n, sleepsIn: '' };
+const nothing: SleepObservation = { sleptNs: 0n, sleepsIn: '', sleeps: 0 };
+
+/** The scheduler's clock follows the processor's; that of time-outs is corrected by at most 500 in a million. */
+const clockDrift = 2000n;
 
 /** Looks at all threads; those that run are left out. `cpuOf` tells each thread's last CPU. */
 export function observeSleepers(
@@ -42,14 +56,42 @@ export function observeSleepers(
       clock = native.schedulerClock(cpu);
       clocks.set(cpu, clock);
     }
-    const sleptNs = clock - parseSched(sched.toString()).execStartNs;
-    observations.set(tid, { sleptNs: sleptNs > 0n ? sleptNs : 0n, sleepsIn });
+    const { execStartNs, sleeps } = parseSched(sched.toString());
+    const sleptNs = clock > execStartNs ? clock - execStartNs : 0n;
+    observations.set(tid, { sleptNs: sleptNs - sleptNs / clockDrift, sleepsIn, sleeps });
   });
   return observations;
 }
 
 /** Kernel functions in which threads wait with a time limit that a restart must know. */
-const timedWaits = /nanosleep|poll|futex/;
+const timedWaits = /nanosleep|poll|futex|sigtimedwait|semtimedop|read_events/;
+
+/**
+ * The observations that still hold now that the threads have stopped. A thread that woke between the look and the stop
+ * may sleep anew, and would be taken for one that has slept long: it has gone to sleep once more than to be stopped.
+ */
+export function stillAsleep(pid: number, stopped: readonly number[], seen: Observations): Observations {
+  const tids = stopped.filter((tid) => seen.has(tid));
+  const files = native.readFiles(tids.map((tid) => `/proc/${pid}/task/${tid}/sched`));
+  const observations = new Map(seen);
+  tids.forEach((tid, i) => {
+    const [sched, before] = [files[i]!, seen.get(tid)!];
+    const sleeps = typeof sched === 'number' ? Number.POSITIVE_INFINITY : parseSched(sched.toString()).sleeps;
+    if (sleeps > before.sleeps + 1) observations.set(tid, { ...before, sleptNs: 0n });
+  });
+  return observations;
+}
+
+/** True when it matters how long the thread has slept. `asStopped`: the registers as ptrace tells them. */
+export function mustBeTimed(asStopped: Registers): boolean {
+  return isInterrupted(asStopped) && deadlineHolder(asStopped) !== 'program';
+}
+
+/** What remains of a relative wait, and where its call is told. */
+export interface Remaining {
+  place: TimeoutPlace;
+  ns: bigint;
+}
 
 interface KnownDeadline {
   /** Registers that tell this wait from another one of the thread. */
@@ -63,74 +105,65 @@ export class WaitClock {
   readonly #known = new Map<number, KnownDeadline>();
 
   /**
-   * Nanoseconds that remain of the relative wait in a restart block; null for every other thread and for waits
-   * without an end. `readTimespec` reads a struct timespec of the process in nanoseconds.
+   * What remains of a thread's relative wait; null for every other thread and for waits without an end. `asStopped`:
+   * the registers as ptrace tells them.
    */
   remaining(
     tid: number,
-    registers: Registers,
+    asStopped: Registers,
     observation: SleepObservation | undefined,
-    readTimespec: (address: bigint) => bigint,
-  ): bigint | null {
-    if (!inRestartBlock(registers)) {
-      this.#known.delete(tid);
-      return null;
+    read: ReadMemory,
+  ): Remaining | null {
+    const restartBlock = inRestartBlock(asStopped);
+    if (!restartBlock) this.#known.delete(tid);
+    if (!isInterrupted(asStopped)) return null;
+    const { sleptNs, sleepsIn } = observation ?? nothing;
+    const number = restartBlock ? interruptedCall(asStopped, sleepsIn) : currentSyscall(asStopped)!;
+    const place = timeoutPlace(asStopped, number);
+    if (!place) return null;
+    const requestedNs = () => readTimeout(asStopped, place, read);
+    if (deadlineHolder(asStopped) === 'program' || countsProcessorTime(number, asStopped)) {
+      return { place, ns: remainderGiven(number, asStopped, read) ?? requestedNs() };
     }
-    const left = remainderGiven(registers, observation?.sleepsIn ?? '');
-    // Interrupting a sleep makes the kernel write what is left of it where the program asked for that.
-    if (left !== null) return readTimespec(left);
+    if (!restartBlock) return { place, ns: atLeastZero(requestedNs() - sleptNs) };
+    const given = remainderGiven(number, asStopped, read);
+    const ns = given ?? this.#untilDeadline(tid, asStopped, () => requestedNs() - sleptNs);
+    return { place, ns };
+  }
+
+  #untilDeadline(tid: number, registers: Registers, fromNow: () => bigint): bigint {
     const now = process.hrtime.bigint();
     const restarted = currentSyscall(registers) === syscalls.restartSyscall;
     const signature = signatureOf(registers);
     const known = this.#known.get(tid);
-    let deadlineNs = restarted && known?.signature === signature ? known.deadlineNs : undefined;
-    if (deadlineNs === undefined) {
-      const { sleptNs, sleepsIn } = observation ?? nothing;
-      const requested = requestedNs(registers, sleepsIn, readTimespec);
-      if (requested === null) return null;
-      deadlineNs = now - sleptNs + requested;
-    }
+    const deadlineNs = restarted && known?.signature === signature ? known.deadlineNs : now + fromNow();
     this.#known.set(tid, { signature, deadlineNs });
-    return deadlineNs > now ? deadlineNs - now : 0n;
+    return atLeastZero(deadlineNs - now);
   }
 }
 
-/** The address to which a sleep writes its remainder; null where the program did not ask for it. */
-function remainderGiven(registers: Registers, sleepsIn: string): bigint | null {
-  const number = interruptedCall(registers, sleepsIn);
-  const pointer = number === syscalls.nanosleep ? 'rsi' : number === syscalls.clockNanosleep ? 'r10' : null;
-  return pointer === null || get(registers, pointer) === 0n ? null : get(registers, pointer);
+function atLeastZero(ns: bigint): bigint {
+  return ns > 0n ? ns : 0n;
+}
+
+// Such a clock stands still while the program sleeps: what has passed of it is not known.
+function countsProcessorTime(number: number, registers: Registers): boolean {
+  const processClock = 2n; // CLOCK_PROCESS_CPUTIME_ID; those of other processes are negative
+  const clock = BigInt.asIntN(32, get(registers, 'rdi'));
+  return number === syscalls.clockNanosleep && (clock === processClock || clock < 0n);
+}
+
+/** Interrupting a sleep makes the kernel write what is left of it where the program asked for that. */
+function remainderGiven(number: number, registers: Registers, read: ReadMemory): bigint | null {
+  const register = number === syscalls.nanosleep ? 'rsi' : number === syscalls.clockNanosleep ? 'r10' : null;
+  if (register === null || get(registers, register) === 0n) return null;
+  return readTimeout(registers, { register, form: 'timespec' }, read);
 }
 
 function signatureOf(registers: Registers): string {
   return (['rip', 'rsp', 'rdi', 'rsi', 'rdx', 'r10'] as const)
     .map((name) => get(registers, name).toString(16))
     .join();
-}
-
-/** What the program asked for, or null where the wait has no end or an absolute one. */
-function requestedNs(
-  registers: Registers,
-  sleepsIn: string,
-  readTimespec: (address: bigint) => bigint,
-): bigint | null {
-  switch (interruptedCall(registers, sleepsIn)) {
-    case syscalls.nanosleep:
-      return readTimespec(get(registers, 'rdi'));
-    case syscalls.clockNanosleep:
-      return readTimespec(get(registers, 'rdx'));
-    case syscalls.poll: {
-      const timeout = BigInt.asIntN(32, get(registers, 'rdx'));
-      return timeout < 0n ? null : timeout * 1000000n;
-    }
-    case syscalls.futex:
-      // FUTEX_WAIT counts from now; FUTEX_WAIT_BITSET and the rest name a point in time, which stays right.
-      return (get(registers, 'rsi') & 0x7fn) === 0n && get(registers, 'r10') !== 0n
-        ? readTimespec(get(registers, 'r10'))
-        : null;
-    default:
-      return null;
-  }
 }
 
 /** The call behind a restart block: once it was restarted the number says only restart_syscall. */

@@ -31,7 +31,8 @@ struct Context {
   uint64_t mask;
 };
 
-constexpr uint64_t kRedZone = 128;
+// Below the red zone lies the time-out of an interrupted call (source-agent/frozen-wait.ts).
+constexpr uint64_t kKept = 128 + 32;
 constexpr uint64_t kContextFlags = 7;  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
 // rt_sigreturn also sets the alternate stack from the frame, and ignores what it finds invalid: so the thread keeps
 // the one it has (restore_altstack in kernel/signal.c).
@@ -106,7 +107,7 @@ void WriteGrowing(pid_t tid, uint64_t address, const std::vector<uint8_t>& data)
 SignalFrames WriteFrames(pid_t tid, const HomeState& home, const Gadgets& gadgets, uint64_t floor, uint64_t stub,
                          uint64_t stub_bytes, const void* arguments, size_t argument_bytes) {
   const std::vector<uint8_t> state = SignalExtendedState(home.extended);
-  const uint64_t state_at = (home.registers.rsp - kRedZone - state.size()) & ~63ull;
+  const uint64_t state_at = (home.registers.rsp - kKept - state.size()) & ~63ull;
   const uint64_t home_context_at = (state_at - sizeof(Context)) & ~15ull;
   const uint64_t undo_context_at = (home_context_at - 16 - sizeof(Context)) & ~15ull;
 

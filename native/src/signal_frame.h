@@ -1,9 +1,9 @@
 // The frames that let a thread of a source go home without its tracer.
 //
-// Below the red zone of the thread's stack lies, from the top: the extended state, a ucontext with the home registers,
-// and (for a carrier) a second ucontext that first unmaps the stub. A remote call is made from a `syscall; ret` with
-// rsp at one of these frames: when nobody intervenes, the `ret` finds the restorer, rt_sigreturn(2) loads the
-// ucontext, and the thread is where it was. No step of it needs the agent.
+// Below the red zone of the thread's stack, and 32 bytes that are kept free, lies, from the top: the extended state, a
+// ucontext with the home registers, and (for a carrier) a second ucontext that first unmaps the stub. A remote call is
+// made from a `syscall; ret` with rsp at one of these frames: when nobody intervenes, the `ret` finds the restorer,
+// rt_sigreturn(2) loads the ucontext, and the thread is where it was. No step of it needs the agent.
 #pragma once
 #include <sys/types.h>
 #include <sys/user.h>

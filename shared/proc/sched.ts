@@ -4,18 +4,20 @@ import { malformed } from './malformed.js';
 export interface Sched {
   /** When the task last began to run or was accounted, on the scheduler clock of its CPU, in nanoseconds. */
   execStartNs: bigint;
-  /** Context switches so far, of both kinds. */
-  switches: number;
+  /** How often it went to sleep so far: context switches that were not preemptions. */
+  sleeps: number;
 }
 
 export function parseSched(text: string): Sched {
   const milliseconds = /^(\d+)\.(\d{6})$/.exec(field(text, 'se.exec_start'));
-  const switches = field(text, 'nr_switches');
-  if (!milliseconds || !/^\d+$/.test(switches)) throw malformed('sched', 'se.exec_start or nr_switches');
+  const sleeps = field(text, 'nr_voluntary_switches');
+  if (!milliseconds || !/^\d+$/.test(sleeps)) {
+    throw malformed('sched', 'se.exec_start or nr_voluntary_switches');
+  }
   return {
     // The kernel writes nanoseconds as milliseconds with six digits behind the point.
     execStartNs: BigInt(milliseconds[1]!) * 1_000_000n + BigInt(milliseconds[2]!),
-    switches: Number(switches),
+    sleeps: Number(sleeps),
   };
 }
 

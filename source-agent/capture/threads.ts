@@ -99,7 +99,8 @@ function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: Th
     affinity: Buffer.compare(affinity, allCpus()) === 0 ? null : affinity,
     ioPriority: native.getIoPriority(tid),
     timerSlackNs: BigInt(readText(`/proc/${tid}/timerslack_ns`)),
-    wait: thread.remainingNs === null ? null : { remainingNs: thread.remainingNs },
+    // Any other wait has its time in the registers or in memory.
+    wait: thread.wait && inRestartBlock(registers) ? { remainingNs: thread.wait.remainingNs } : null,
     pending: image.pending,
   };
 }

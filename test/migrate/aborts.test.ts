@@ -2,7 +2,7 @@
 /** A migration that breaks off before the decision leaves the source as it was; after it the target needs nobody. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, linkSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -148,6 +148,28 @@ for (const { what, code, exit, strike, remains } of breaks) {
     close();
   });
 }
+
+test('calls that waited go on where the last stop refuses the program', async () => {
+  await using hosts = await TwoHosts.start();
+  // A wait that begins again when it is interrupted ends after its slack.
+  using run = await ProgramRun.start('syscalls', { options: ['--seconds', '16', '--slack', '6'] });
+  await sleep(8000);
+  const before = lookAt(run.pid);
+  const attempt = start(hosts, run.pid);
+  await attempt.reached('rounds');
+  // Another file takes the place of one that is open.
+  const kept = `${run.statusFile}.kept`;
+  linkSync(run.statusFile, kept);
+  copyFileSync(kept, `${run.statusFile}.other`);
+  renameSync(`${run.statusFile}.other`, run.statusFile);
+  const { code, output } = await attempt.ended;
+  renameSync(kept, run.statusFile);
+  assert.match(output, /file-deleted/);
+  assert.is.not(code, 0, output);
+  const changed = (await untouched(run.pid, before, 2000)).filter((line) => !line.includes(run.statusFile));
+  assert.equal(changed, []);
+  assert.equal((await run.check()).failures, []);
+});
 
 test('a process that ends during the rounds is no defect of ours', async () => {
   await using hosts = await TwoHosts.start();

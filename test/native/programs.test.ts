@@ -7,6 +7,8 @@ import { ProgramRun, programNames } from '../support/programs.js';
 const runs: Record<string, string[][]> = {
   clocks: [[]],
   memory: [[]],
+  blocked: [['--seconds', '1', '--slack', '5']],
+  handled: [['--send']],
   syscalls: [['--seconds', '1', '--slack', '5']],
   cramped: [[], ['--merged']],
   credentials: [
@@ -17,6 +19,7 @@ const runs: Record<string, string[][]> = {
     ['--uid', '1000', '--dumpable', '1'],
   ],
   files: [[]],
+  naps: [[]],
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   process: [[], ['--title']],

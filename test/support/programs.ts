@@ -27,7 +27,7 @@ const flags = ['-std=gnu11', '-O2', '-pthread', '-Wall', '-Wextra', '-Werror'];
 
 /** Names of all self-checking programs, without the ending. */
 export function programNames(): string[] {
-  const checksItself = /^#include "(program|mappings)\.h"$/m;
+  const checksItself = /^#include "(program|mappings|probes)\.h"$/m;
   return readdirSync(sources)
     .filter((file) => file.endsWith('.c') && checksItself.test(readFileSync(join(sources, file), 'utf8')))
     .map((file) => basename(file, '.c'))

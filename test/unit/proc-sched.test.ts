@@ -20,8 +20,8 @@ clock-delta                                  :                   18
 current_node=0, numa_group_id=0
 `;
 
-test('nanoseconds and switches, whatever the task calls itself', () => {
-  assert.equal(parseSched(recorded), { execStartNs: 2308041123024n, switches: 28 });
+test('nanoseconds and sleeps, whatever the task calls itself', () => {
+  assert.equal(parseSched(recorded), { execStartNs: 2308041123024n, sleeps: 24 });
 });
 
 test('nanoseconds behind the largest double', () => {
@@ -31,7 +31,7 @@ test('nanoseconds behind the largest double', () => {
 
 test('a missing or odd field is refused', () => {
   assert.throws(() => parseSched(''), /no se.exec_start/);
-  assert.throws(() => parseSched(recorded.replace(/^nr_switches {2}.*\n/m, '')), /nr_switches/);
+  assert.throws(() => parseSched(recorded.replace(/^nr_voluntary.*\n/m, '')), /nr_voluntary_switches/);
   assert.throws(() => parseSched(recorded.replace('2308041.123024', '2308041')), /se.exec_start/);
   assert.throws(() => parseSched(recorded.replace('2308041.123024', '-1.000001')), /se.exec_start/);
 });

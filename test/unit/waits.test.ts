@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { writtenTimeout } from '../../shared/injection/timeouts.js';
 import type { Registers } from '../../shared/injection/x86-64/registers.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import { interruptedCall, type SleepObservation, WaitClock } from '../../source-agent/waits.js';
@@ -11,21 +12,33 @@ const tid = 7;
 const blocked = (number: number, values: Parameters<typeof inCall>[2] = {}) =>
   inCall(number, restartBlock, values);
 
-const noTimespec = (address: bigint): bigint => {
+const noTimespec = (address: bigint): Buffer => {
   throw new Error(`nothing to read at ${address.toString(16)}`);
 };
 const timespecAt = (where: bigint, value: bigint) => (address: bigint) => {
   assert.is(address, where);
-  return value;
+  return writtenTimeout('timespec', value);
 };
 
 function remaining(
   values: Registers,
-  slept: SleepObservation | undefined,
+  slept: Slept | undefined,
   read = noTimespec,
   clock = new WaitClock(),
 ): bigint | null {
-  return clock.remaining(tid, values, slept, read);
+  return remainingIn(clock, tid, values, slept, read);
+}
+
+type Slept = Omit<SleepObservation, 'sleeps'>;
+
+function remainingIn(
+  clock: WaitClock,
+  thread: number,
+  values: Registers,
+  slept: Slept | undefined,
+  read = noTimespec,
+): bigint | null {
+  return clock.remaining(thread, values, slept && { ...slept, sleeps: 1 }, read)?.ns ?? null;
 }
 
 /** The clock goes on while the test runs, so what remains is a little less. */
@@ -36,8 +49,8 @@ function assertAbout(actual: bigint | null, expected: bigint): void {
   );
 }
 
-test('a thread without a restart block waits for nothing that we must know', () => {
-  for (const values of [registers({}), inCall(syscalls.poll, -514n), registers({ rax: restartBlock })]) {
+test('a thread that was not interrupted waits for nothing that we must know', () => {
+  for (const values of [registers({}), inCall(syscalls.poll, 0n), registers({ rax: restartBlock })]) {
     assert.is(remaining(values, { sleptNs: 1n, sleepsIn: 'hrtimer_nanosleep' }), null);
   }
 });
@@ -86,10 +99,54 @@ test('a thread that was not seen asleep waits as long as it asked for', () => {
   assertAbout(remaining(blocked(syscalls.poll, { rdx: 5000n }), undefined), 5n * second);
 });
 
+test('calls that answer EINTR to a stop: what was asked for less what was slept', () => {
+  const slept = { sleptNs: 3n * second, sleepsIn: 'do_epoll_wait' };
+  const read = timespecAt(0x1000n, 10n * second);
+  const ended = (number: number, values: Parameters<typeof inCall>[2]) => inCall(number, -4n, values);
+  for (const number of [syscalls.epollWait, syscalls.epollPwait]) {
+    assert.is(remaining(ended(number, { r10: 10000n }), slept), 7n * second);
+    assert.is(remaining(ended(number, { r10: 2000n }), slept), 0n);
+    assert.is(remaining(ended(number, { r10: 0xffffffffn }), slept), null, 'for ever');
+  }
+  assert.is(remaining(ended(syscalls.rtSigtimedwait, { rdx: 0x1000n }), slept, read), 7n * second);
+  assert.is(remaining(ended(syscalls.rtSigtimedwait, {}), slept), null);
+  assert.is(remaining(ended(syscalls.semtimedop, { r10: 0x1000n }), slept, read), 7n * second);
+  assert.is(remaining(ended(syscalls.epollPwait2, { r10: 0x1000n }), slept, read), 7n * second);
+  assert.is(remaining(ended(syscalls.ioGetevents, { r8: 0x1000n }), slept, read), 7n * second);
+  assert.is(remaining(inCall(syscalls.epollWait, 1n, { r10: 10000n }), slept), null, 'it is over');
+});
+
+test('where the kernel has written what remains, that is taken', () => {
+  const slept = { sleptNs: 3n * second, sleepsIn: 'poll_schedule_timeout' };
+  const read = timespecAt(0x1000n, 10n * second);
+  for (const [number, register] of [
+    [syscalls.ppoll, 'rdx'],
+    [syscalls.pselect6, 'r8'],
+  ] as const) {
+    assert.is(remaining(inCall(number, -514n, { [register]: 0x1000n }), slept, read), 10n * second);
+    const readOnly = inCall(number, -4n, { [register]: 0x1000n });
+    assert.is(remaining(readOnly, slept, read), 7n * second, 'it could not write');
+  }
+  const timeval = () => writtenTimeout('timeval', 10n * second + 1n);
+  assert.is(remaining(inCall(syscalls.select, -514n, { r8: 0x1000n }), slept, timeval), 10n * second + 1000n);
+});
+
+test('the time of a processor clock does not pass in a sleep', () => {
+  const slept = { sleptNs: 3n * second, sleepsIn: 'do_cpu_nanosleep' };
+  const read = timespecAt(0x1000n, 10n * second);
+  for (const clock of [2n, -6n]) {
+    const values = { rdi: clock, rdx: 0x1000n };
+    assert.is(remaining(blocked(syscalls.clockNanosleep, values), slept, read), 10n * second);
+  }
+  const absolute = { rdi: 2n, rsi: 1n, rdx: 0x1000n };
+  assert.is(remaining(blocked(syscalls.clockNanosleep, absolute), slept, read), null);
+});
+
 test('a restarted wait keeps the deadline it had', () => {
   const clock = new WaitClock();
   const values = { rdi: 1n, rsi: 1n, rdx: 100000n, rip: 0x5000n, rsp: 0x6000n };
-  const first = clock.remaining(
+  const first = remainingIn(
+    clock,
     tid,
     blocked(syscalls.poll, values),
     { sleptNs: 40n * second, sleepsIn: 'do_sys_poll' },
@@ -98,26 +155,26 @@ test('a restarted wait keeps the deadline it had', () => {
   assertAbout(first, 60n * second);
   const restarted = blocked(syscalls.restartSyscall, values);
   const again = { sleptNs: 0n, sleepsIn: 'do_sys_poll' };
-  const second_ = clock.remaining(tid, restarted, again, noTimespec);
+  const second_ = remainingIn(clock, tid, restarted, again, noTimespec);
   assert.ok(
     second_! < first! && second_! > first! - second,
     'the sleep since the restart does not start it over',
   );
 
   const elsewhere = blocked(syscalls.restartSyscall, { ...values, rsp: 0x7000n });
-  assertAbout(clock.remaining(tid, elsewhere, again, noTimespec), 100n * second);
-  assertAbout(clock.remaining(tid + 1, restarted, again, noTimespec), 100n * second);
+  assertAbout(remainingIn(clock, tid, elsewhere, again, noTimespec), 100n * second);
+  assertAbout(remainingIn(clock, tid + 1, restarted, again, noTimespec), 100n * second);
 });
 
 test('a thread that did something else meanwhile has lost its old deadline', () => {
   const clock = new WaitClock();
   const values = { rdx: 100000n };
   const slept = { sleptNs: 90n * second, sleepsIn: 'do_sys_poll' };
-  assertAbout(clock.remaining(tid, blocked(syscalls.poll, values), slept, noTimespec), 10n * second);
-  assert.is(clock.remaining(tid, registers({}), undefined, noTimespec), null);
+  assertAbout(remainingIn(clock, tid, blocked(syscalls.poll, values), slept, noTimespec), 10n * second);
+  assert.is(remainingIn(clock, tid, registers({}), undefined, noTimespec), null);
   const fresh = { sleptNs: 0n, sleepsIn: 'do_sys_poll' };
   assertAbout(
-    clock.remaining(tid, blocked(syscalls.restartSyscall, values), fresh, noTimespec),
+    remainingIn(clock, tid, blocked(syscalls.restartSyscall, values), fresh, noTimespec),
     100n * second,
   );
 });

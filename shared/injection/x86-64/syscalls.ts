@@ -1,5 +1,7 @@
 /** System call numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl): those that agents run in other processes. */
 export const syscalls = {
+  read: 0,
+  write: 1,
   close: 3,
   poll: 7,
   lseek: 8,
@@ -8,11 +10,15 @@ export const syscalls = {
   munmap: 11,
   brk: 12,
   rtSigaction: 13,
+  readv: 19,
+  writev: 20,
+  select: 23,
   mremap: 25,
   madvise: 28,
   nanosleep: 35,
   getitimer: 36,
   setitimer: 38,
+  sendfile: 40,
   exit: 60,
   uname: 63,
   semop: 65,
@@ -30,6 +36,7 @@ export const syscalls = {
   capset: 126,
   rtSigtimedwait: 128,
   rtSigqueueinfo: 129,
+  rtSigsuspend: 130,
   sigaltstack: 131,
   personality: 135,
   mlock: 149,
@@ -44,8 +51,11 @@ export const syscalls = {
   semtimedop: 220,
   clockNanosleep: 230,
   epollWait: 232,
+  pselect6: 270,
+  ppoll: 271,
   unshare: 272,
   setRobustList: 273,
+  splice: 275,
   epollPwait: 281,
   dup3: 292,
   pipe2: 293,
@@ -53,10 +63,11 @@ export const syscalls = {
   userfaultfd: 323,
   ioPgetevents: 333,
   rseq: 334,
+  ioUringEnter: 426,
   clone3: 435,
   pidfdGetfd: 438,
   epollPwait2: 441,
 } as const;
 
-/** Socket calls that come back with EINTR when a time-out is set and the thread is stopped. */
+/** Socket calls that come back with EINTR when the socket has a time-out (SO_RCVTIMEO ...) and the thread is stopped. */
 export const socketWaits = [42, 43, 44, 45, 46, 47, 288, 299, 307] as const;
