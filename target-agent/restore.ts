@@ -37,7 +37,11 @@ export class Restoration implements Disposable {
   #settled = false;
   #prepared = false;
 
-  constructor(private readonly streams: StandardStreams) {}
+  /** `acceptedFiles`: paths of files that differ here, which was forced. */
+  constructor(
+    private readonly streams: StandardStreams,
+    private readonly acceptedFiles: ReadonlySet<string> = new Set(),
+  ) {}
 
   get skeleton(): Skeleton {
     if (!this.#skeleton) throw new MigrationError('protocol-violation', 'nothing has been built yet');
@@ -112,7 +116,7 @@ export class Restoration implements Disposable {
     if (!this.#settled || this.#prepared)
       throw new MigrationError('protocol-violation', 'it is not due to be finished');
     const clock = new PhaseClock();
-    await verifyChanged(message.changedFiles);
+    await verifyChanged(message.changedFiles, this.acceptedFiles);
     this.#state = { ...this.#state!, ...(message.state as Partial<State>) };
     assertAllowed(this.#state);
     const changed = new Set(kindsInOrder().filter((kind: Kind) => message.state[kind] !== undefined));
