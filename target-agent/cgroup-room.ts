@@ -27,7 +27,10 @@ export function groupRoom(
       }
       if (unified || names.includes('pids')) {
         const at = path.join(root, unified ? '' : 'pids', folder);
-        room.tasks = Math.min(room.tasks, left(read(path.join(at, 'pids.max')), read(path.join(at, 'pids.current'))));
+        room.tasks = Math.min(
+          room.tasks,
+          left(read(path.join(at, 'pids.max')), read(path.join(at, 'pids.current'))),
+        );
       }
     }
   }

@@ -4,11 +4,10 @@
  */
 import { asMigrationError, type ErrorCode, MigrationError } from '../shared/errors.js';
 import { sortOut } from '../shared/force.js';
-import { clocksNow } from '../shared/host-facts.js';
 import { isPrivate } from '../shared/layout.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import type { AgentSession } from '../shared/protocol/handshake.js';
-import type { FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
+import type { Clocks, FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
 import { mergeRanges } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { Landing } from './landing.js';
@@ -18,6 +17,7 @@ import type { ShepherdLink } from './shepherd-link.js';
 
 export interface ReceptionOptions {
   facts: HostFacts;
+  clocks: () => Clocks;
   /** What a source's user may force here. */
   allowForce: readonly ErrorCode[];
   openShepherd: () => Promise<ShepherdLink>;
@@ -62,7 +62,7 @@ export class Reception {
       case 'hello':
         if (this.#source) throw new MigrationError('protocol-violation', 'a hello is not due');
         this.#source = message.host;
-        return this.#say({ type: 'hello', host: this.options.facts, clocks: clocksNow() });
+        return this.#say({ type: 'hello', host: this.options.facts, clocks: this.options.clocks() });
       case 'offer':
         return this.#offer(message);
       case 'identities':

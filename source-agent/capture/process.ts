@@ -22,6 +22,11 @@ const expected = [
   { option: prctl.getMdwe, value: 0, pointer: false, name: 'memory-deny-write-execute (PR_SET_MDWE)' },
 ] as const;
 
+/** Registers that a program asked for (arch_prctl(2), ARCH_GET_XCOMP_PERM): the components that are dynamic. */
+const getStatePermission = 0x1022;
+const dynamicStates = 1n << 18n;
+const permissionAt = 8 * (expected.length + 1);
+
 export const captureProcess: Capture<'process'> = {
   capture({ frozen, view }) {
     const { pid } = frozen.process;
@@ -34,6 +39,12 @@ export const captureProcess: Capture<'process'> = {
     const others = expected.map(({ option, pointer, name }, i) =>
       batch.add(name, syscalls.prctl, option, pointer ? argumentBase + BigInt(8 * (i + 1)) : 0, 0, 0, 0),
     );
+    const asked = batch.add(
+      'arch_prctl',
+      syscalls.archPrctl,
+      getStatePermission,
+      argumentBase + BigInt(permissionAt),
+    );
     const answers = Buffer.from(frozen.runIn(leader, batch, new Uint8Array(64)));
 
     const blockers: Blocker[] = [];
@@ -45,6 +56,11 @@ export const captureProcess: Capture<'process'> = {
         blockers.push({ code: 'unreadable-state', what: `the process has ${name}`, pid, object: name });
       }
     });
+    // A kernel that does not know the question has no such registers.
+    if (batch.raw(asked) >= 0n && answers.readBigUInt64LE(permissionAt) & dynamicStates) {
+      const name = 'asked for the registers of advanced matrix extensions (ARCH_REQ_XCOMP_PERM)';
+      blockers.push({ code: 'unreadable-state', what: `the process has ${name}`, pid, object: name });
+    }
     if (blockers.length > 0) throw MigrationError.refused(blockers);
 
     const { status } = view.leader;

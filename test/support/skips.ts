@@ -15,6 +15,7 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
   'kernel-threads': 'a pid namespace other than the first shows none',
   'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
+  'matrix-extensions': 'registers that are given on request need a CPU with AMX',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 

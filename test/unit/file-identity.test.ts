@@ -1,7 +1,9 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFileSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -68,6 +70,21 @@ test('digests', async () => {
 test('what makes its content up is not read: it may wait for ever, or do something', async () => {
   assert.is(await digestOf('/proc/kmsg'), null);
   assert.is(await digestOf('/sys/kernel/uevent_seqnum'), null);
+});
+
+test('a fifo is not even opened: whoever waits for its other end waits on', async () => {
+  execFileSync('mkfifo', [at('waited-for')]);
+  const writer = spawn('sh', ['-c', 'echo > "$0"; echo opened', at('waited-for')]);
+  const opened = once(writer.stdout, 'data').then(() => 'opened');
+  try {
+    for (let i = 0; i < 20; i += 1) {
+      assert.is(await digestOf(at('waited-for')), null);
+      await sleep(10);
+    }
+    assert.is(await Promise.race([opened, sleep(100, 'waits')]), 'waits');
+  } finally {
+    writer.kill('SIGKILL');
+  }
 });
 
 test('what is hashed ends where the file ended when it was opened', async () => {
