@@ -1,4 +1,4 @@
-// time limit: 300 s
+// time limit: 600 s
 /** Hosts that differ: each difference is named with what it would break, and a person may accept some of them. */
 import { execFileSync } from 'node:child_process';
 import {
