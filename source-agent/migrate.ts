@@ -18,7 +18,7 @@ import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
 import { PreCopy, type RoundResult } from './precopy.js';
-import { rehearse } from './rehearsal.js';
+import { Rehearsal } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
 import { StackWatch } from './signal-stacks.js';
@@ -61,7 +61,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const { sameInode, notes } = await interruption.during(preflown);
   const stacks = new StackWatch(acquaintance, options.force);
 
-  const unrehearsed = tryRehearsal(pipes);
+  using rehearsal = tryRehearsal(pipes, notes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
@@ -84,6 +84,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
     const closing = await closeRounds(precopy, options, rounds.length, interruption);
 
     step('freeze');
+    // What ran a moment ago is still in the caches.
+    rehearsal?.perform(1);
     const { clock, prepared, running, lastRound } = await handOver(
       stopper,
       precopy,
@@ -113,7 +115,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       frozenMs: clock.totalMs,
       phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
       tracker: tracker.name,
-      notes: [...notes, ...stacks.notes, ...running.notes, ...unrehearsed],
+      notes: [...notes, ...stacks.notes, ...running.notes],
       log: running.log,
     };
   } catch (error) {
@@ -185,12 +187,16 @@ async function settle(
 }
 
 /** Without it the freeze is longer, that is all: the report says so. */
-function tryRehearsal(pipes: PipeCensus): string[] {
+function tryRehearsal(pipes: PipeCensus, notes: string[]): Rehearsal | null {
+  let rehearsal: Rehearsal | null = null;
   try {
-    rehearse(pipes);
-    return [];
+    rehearsal = Rehearsal.begin(pipes);
+    rehearsal.perform(rehearsals);
+    return rehearsal;
   } catch (error) {
-    return [`the freeze was not rehearsed on the source: ${(error as Error).message}`];
+    rehearsal?.[Symbol.dispose]();
+    notes.push(`the freeze was not rehearsed on the source: ${(error as Error).message}`);
+    return null;
   }
 }
 
