@@ -9,7 +9,7 @@ import type { Terminal } from './terminal.js';
 
 /** Ends with SIGINT, SIGTERM or SIGHUP. What it printed on standard output is one line: where it listens. */
 export async function agentCommand(request: AgentRequest, { out, err }: Terminal): Promise<ExitCode> {
-  const { listen, secretFile, stateDirectory, user } = request;
+  const { listen, secretFile, stateDirectory, allowForce, user } = request;
   const log = (line: string) => err.write(`${new Date().toISOString()} ${line}\n`);
   using interrupts = new Interrupts(
     (name) => log(`${name}: stopping`),
@@ -21,6 +21,7 @@ export async function agentCommand(request: AgentRequest, { out, err }: Terminal
     listen,
     secret,
     stateDirectory,
+    allowForce,
     log,
     ...(user === undefined ? {} : { user }),
     signal: interrupts.signal,

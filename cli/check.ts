@@ -1,7 +1,8 @@
 /** `migrate check <pid> [host:port]` */
 import { asMigrationError, type Blocker, ExitCode } from '../shared/errors.js';
+import { noteOf } from '../shared/force.js';
 import { formatAddress } from '../shared/protocol/address.js';
-import { failureReport, formatBlockers } from './failure.js';
+import { explained, failureReport, formatBlockers } from './failure.js';
 import type { CheckRequest } from './requests.js';
 import { namedSecret } from './secret.js';
 import { plain, type Styles } from './styles.js';
@@ -10,6 +11,8 @@ import { formatCount } from './units.js';
 
 export interface Findings {
   blockers: readonly Blocker[];
+  forced: readonly Blocker[];
+  notes: readonly string[];
   onlyAttemptTells: readonly string[];
 }
 
@@ -32,10 +35,10 @@ export async function checkCommand(request: CheckRequest, terminal: Terminal): P
   }
 }
 
-async function look({ pid, target, secretFile, stdio, compareContents }: CheckRequest): Promise<Findings> {
+async function look({ pid, target, secretFile, ...options }: CheckRequest): Promise<Findings> {
   const secret = target === null ? null : namedSecret(secretFile);
   const { check } = await import('../source-agent/check.js');
-  return check({ pid, target, secret, stdio, compareContents });
+  return check({ pid, target, secret, ...options });
 }
 
 export function exitOf({ blockers }: Findings): ExitCode {
@@ -43,12 +46,21 @@ export function exitOf({ blockers }: Findings): ExitCode {
 }
 
 /** What `check --json` prints. */
-export function checkReport({ blockers, onlyAttemptTells }: Findings, pid: number): object {
-  return { event: 'check', movable: blockers.length === 0, sourcePid: pid, blockers, onlyAttemptTells };
+export function checkReport(findings: Findings, pid: number): object {
+  const { blockers, forced, notes, onlyAttemptTells } = findings;
+  return {
+    event: 'check',
+    movable: blockers.length === 0,
+    sourcePid: pid,
+    blockers: blockers.map(explained),
+    forced: forced.map(explained),
+    notes,
+    onlyAttemptTells,
+  };
 }
 
 export function formatFindings(
-  { blockers, onlyAttemptTells }: Findings,
+  { blockers, forced, notes, onlyAttemptTells }: Findings,
   pid: number,
   target: string | null,
   styles: Styles = plain,
@@ -61,6 +73,7 @@ export function formatFindings(
           styles.bad(`${formatCount(blockers.length, 'thing')} in the way of ${move}:`),
           ...formatBlockers(blockers, styles),
         ];
+  lines.push(...[...forced.map(noteOf), ...notes].map((note) => `Note: ${note}`));
   if (target === null)
     lines.push('Name a target as well to compare the two hosts: migrate check PID host:port');
   if (onlyAttemptTells.length > 0) {

@@ -1,13 +1,14 @@
 /** What a person is told when it did not work: what, where, and what to do. */
 import {
   type Blocker,
+  type CatalogueEntry,
   catalogue,
   type ErrorCode,
   ExitCode,
   type MigrationError,
   type Subject,
 } from '../shared/errors.js';
-import type { FailureReport } from '../source-agent/report.js';
+import type { ExplainedBlocker, FailureReport } from '../source-agent/report.js';
 import { plain, type Styles } from './styles.js';
 import { formatCount } from './units.js';
 
@@ -25,7 +26,7 @@ export function formatFailure(error: MigrationError, task: string | null, styles
   return [
     styles.bad(`migrate: ${error.message} [${error.code}]`),
     ...(task === null && where === '' ? [] : [`  ${[during.trim(), where].filter(Boolean).join(', ')}`]),
-    `  ${error.advice}`,
+    ...advise(error.code).map((line) => `  ${line}`),
   ].join('\n');
 }
 
@@ -39,8 +40,24 @@ export function formatBlockers(blockers: readonly Blocker[], styles: Styles = pl
       const where = formatSubject({ ...(blocker.object && { object: blocker.object }) }, blocker.what);
       return `    - ${blocker.what}${where && ` (${where})`}`;
     }),
-    `    ${catalogue[code].advice}`,
+    ...advise(code).map((line) => `    ${line}`),
   ]);
+}
+
+/** What it would break, what to do, and whether it can be accepted. */
+function advise(code: ErrorCode): string[] {
+  const { advice, breaks, force } = entryOf(code);
+  return [...(breaks ? [breaks] : []), advice, ...(force ? [`Accepted with --force ${code}.`] : [])];
+}
+
+/** A reason with what the catalogue says of its code: as `--json` tells it. */
+export function explained(blocker: Blocker): ExplainedBlocker {
+  const { advice, breaks, force } = entryOf(blocker.code);
+  return { ...blocker, advice, breaks: breaks ?? null, forceable: force === true };
+}
+
+function entryOf(code: ErrorCode): CatalogueEntry {
+  return catalogue[code];
 }
 
 /** Parts that `said` does not name already. */
@@ -72,7 +89,7 @@ export function failureReport(error: MigrationError, sourcePid: number): Failure
     what: error.message,
     advice: error.advice,
     sourcePid,
-    blockers: error.blockers,
+    blockers: error.blockers.map(explained),
   };
 }
 

@@ -1,12 +1,14 @@
 /** The command line: its commands and options, and how their text becomes requests. */
 import { Command, CommanderError, Option } from 'commander';
-import { ExitCode, MigrationError } from '../shared/errors.js';
+import { type ErrorCode, ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
 import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
 import type { Commands } from './requests.js';
 import {
   parseChoice,
+  parseForce,
+  parseForces,
   parseMilliseconds,
   parsePid,
   parseRate,
@@ -20,6 +22,9 @@ export const defaultStateDirectory = '/run/godwit';
 
 type Values = Record<string, string | undefined>;
 type Switches = Record<string, boolean | undefined>;
+interface Forced {
+  force: readonly ErrorCode[];
+}
 
 const secretOption = () =>
   new Option('--secret-file <file>', 'file with the secret both hosts hold').env(secretVariable);
@@ -29,6 +34,10 @@ const stdioOption = () =>
   );
 const compareOption = () =>
   new Option('--compare-contents', 'compare files by content even where both hosts see the same inode');
+const forceOption = () =>
+  new Option('--force <name>', 'accept a difference of the hosts, by its code; may be repeated')
+    .argParser((name, before: readonly ErrorCode[]) => [...before, parseForce('--force', name)])
+    .default([] as readonly ErrorCode[], 'nothing');
 const jsonOption = (what: string) => new Option('--json', what);
 
 /** Throws MigrationError 'usage' for what cannot be understood; what the command throws otherwise. */
@@ -80,10 +89,11 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     )
     .addOption(stdioOption())
     .addOption(compareOption())
+    .addOption(forceOption())
     .option('--compress <when>', 'compress pages: auto, always or never', defaultOptions.compress)
     .addOption(jsonOption('one JSON object a line, the last the result'))
     .option('--quiet', 'print nothing but an error; with --json only the result')
-    .action(async (pid: string, target: string, options: Values & Switches) => {
+    .action(async (pid: string, target: string, { force, ...options }: Values & Switches & Forced) => {
       const request = {
         pid: parsePid(pid),
         target: parseTarget(target),
@@ -94,6 +104,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
         onStall: parseChoice('--on-stall', ['force', 'cancel'], text(options.onStall)!),
         stdio: parseStdio('--stdio', text(options.stdio)!),
         compareContents: options.compareContents === true,
+        force,
         compress: parseChoice('--compress', ['auto', 'always', 'never'], text(options.compress)!),
         json: options.json === true,
         quiet: options.quiet === true,
@@ -107,12 +118,14 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .requiredOption('--listen <host:port>', 'where to listen; :port for all addresses')
     .addOption(secretOption())
     .option('--state-dir <dir>', 'folder for logs and state', defaultStateDirectory)
+    .option('--allow-force <names>', 'what sources may force: names with commas, all or none', 'all')
     .option('--user <name>', 'account that the part on the network becomes (default: nobody)')
     .action(async (options: Values) => {
       const request = {
         listen: parseAddress(options.listen!),
         secretFile: options.secretFile,
         stateDirectory: options.stateDir!,
+        allowForce: parseForces('--allow-force', options.allowForce!),
         user: options.user,
       };
       done(await commands.agent(request));
@@ -126,18 +139,22 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .addOption(secretOption())
     .addOption(stdioOption())
     .addOption(compareOption())
+    .addOption(forceOption())
     .addOption(jsonOption('the answer as one JSON object'))
-    .action(async (pid: string, target: string | undefined, options: Values & Switches) => {
-      const request = {
-        pid: parsePid(pid),
-        target: target === undefined ? null : parseTarget(target),
-        secretFile: text(options.secretFile),
-        stdio: parseStdio('--stdio', text(options.stdio)!),
-        compareContents: options.compareContents === true,
-        json: options.json === true,
-      };
-      done(await commands.check(request));
-    });
+    .action(
+      async (pid: string, target: string | undefined, { force, ...options }: Values & Switches & Forced) => {
+        const request = {
+          pid: parsePid(pid),
+          target: target === undefined ? null : parseTarget(target),
+          secretFile: text(options.secretFile),
+          stdio: parseStdio('--stdio', text(options.stdio)!),
+          compareContents: options.compareContents === true,
+          force,
+          json: options.json === true,
+        };
+        done(await commands.check(request));
+      },
+    );
 
   program
     .command('secret')

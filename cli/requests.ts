@@ -1,5 +1,6 @@
 /** What the command line asks for, checked: what the commands get. */
 
+import type { ErrorCode } from '../shared/errors.js';
 import type { Address } from '../shared/protocol/address.js';
 import type { MigrationOptions } from '../source-agent/options.js';
 
@@ -14,6 +15,7 @@ export interface MigrateRequest
     | 'onStall'
     | 'stdio'
     | 'compareContents'
+    | 'force'
     | 'compress'
   > {
   secretFile: string | undefined;
@@ -25,6 +27,7 @@ export interface AgentRequest {
   listen: Address;
   secretFile: string | undefined;
   stateDirectory: string;
+  allowForce: readonly ErrorCode[];
   user: string | undefined;
 }
 
@@ -34,6 +37,7 @@ export interface CheckRequest {
   secretFile: string | undefined;
   stdio: string;
   compareContents: boolean;
+  force: readonly ErrorCode[];
   json: boolean;
 }
 

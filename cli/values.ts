@@ -1,6 +1,7 @@
 /** Text from the command line as values. All throw MigrationError 'usage'. */
 import { isAbsolute } from 'node:path';
-import { MigrationError } from '../shared/errors.js';
+import { type ErrorCode, MigrationError } from '../shared/errors.js';
+import { forceableCodes } from '../shared/force.js';
 import { type Address, parseAddress } from '../shared/protocol/address.js';
 
 /** Pids end at 2^22 on 64-bit Linux (proc(5), pid_max). */
@@ -69,6 +70,20 @@ export function parseChoice<T extends string>(option: string, choices: readonly 
   const choice = choices.find((word) => word === text);
   if (choice === undefined) throw usage(`${option} takes ${choices.join(', ')}, not ${quoted(text)}`);
   return choice;
+}
+
+/** A name that can be forced. */
+export function parseForce(option: string, text: string): ErrorCode {
+  const code = forceableCodes.find((name) => name === text);
+  if (code === undefined)
+    throw usage(`${option} takes one of ${forceableCodes.join(', ')}, not ${quoted(text)}`);
+  return code;
+}
+
+/** Names that can be forced, with commas between them; or all, or none. */
+export function parseForces(option: string, text: string): readonly ErrorCode[] {
+  if (text === 'all') return forceableCodes;
+  return text === 'none' ? [] : text.split(',').map((name) => parseForce(option, name));
 }
 
 function wholeNumber(text: string): number | null {

@@ -426,6 +426,16 @@ interface Addon {
   /** All descriptors, sorted; those that are closed meanwhile are left out. Of a process that runs, the parts of an
    *  entry may belong to different moments. ENOENT when there is no such process. */
   listDescriptors(pid: number): DescriptorEntry[];
+
+  // host.cc
+  /** CPUID as user space sees it: eax, ebx, ecx, edx; zeros for a leaf the CPU does not have. */
+  cpuid(leaf: number, subleaf: number): Uint32Array;
+  /** XCR0: the state components the kernel lets user space use; 0 without XSAVE. */
+  enabledStates(): bigint;
+  /** clock_gettime(2) in nanoseconds: CLOCK_REALTIME 0, CLOCK_MONOTONIC 1, CLOCK_BOOTTIME 7. */
+  clockNow(clock: number): bigint;
+  /** The time-stamp counter and CLOCK_MONOTONIC_RAW (nanoseconds) at one moment. */
+  timeStampCounter(): [counter: bigint, rawNs: bigint];
 }
 
 /** The tiny static program a migrated process begins as. */

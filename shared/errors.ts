@@ -45,10 +45,14 @@ export const ExitCode = {
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
-interface CatalogueEntry {
+export interface CatalogueEntry {
   exit: ExitCode;
   /** What a person can do about it. */
   advice: string;
+  /** Of a difference of the hosts: what would become of the program there. */
+  breaks?: string;
+  /** A person may accept it with --force: nobody but the program itself would suffer. */
+  force?: true;
 }
 
 /** Every code a person can meet. Codes are stable; wording may improve. */
@@ -201,9 +205,59 @@ export const catalogue = {
     exit: ExitCode.refused,
     advice: 'The vdso of the two kernels differs; boot the same kernel on both hosts.',
   },
-  'cpu-features-missing': {
+  'cpu-features': {
     exit: ExitCode.refused,
-    advice: 'The target CPU lacks features the source CPU reports.',
+    advice: 'Move to a host whose CPU has them, or hide them from programs on the source.',
+    breaks: 'A program that uses one of them ends by SIGILL, at once or in the middle of its work.',
+    force: true,
+  },
+  'extended-state': {
+    exit: ExitCode.refused,
+    advice: 'Move between CPUs of one vendor.',
+    breaks: 'The registers of its vector instructions could not be loaded.',
+  },
+  'more-cpus': {
+    exit: ExitCode.refused,
+    advice: 'Boot the target with as many possible CPUs as the source (possible_cpus=).',
+    breaks: 'A program that keeps an array with an entry for each CPU (rseq, getcpu) writes beyond its end.',
+    force: true,
+  },
+  'kernel-older': {
+    exit: ExitCode.refused,
+    advice: 'Boot a kernel on the target that is at least as new.',
+    breaks:
+      'System calls and rseq fields that the program has found to exist are missing there (ENOSYS, zeros).',
+    force: true,
+  },
+  'tsc-frequency': {
+    exit: ExitCode.refused,
+    advice: 'Move to a host with the same frequency, or let the hypervisor scale it.',
+    breaks: 'A program that reads the time-stamp counter itself (rdtsc) measures wrong times.',
+    force: true,
+  },
+  'wall-clock': {
+    exit: ExitCode.refused,
+    advice: 'Let both hosts keep their time (chrony, ntpd).',
+    breaks: 'The time of day jumps: deadlines, leases and time stamps are wrong by so much.',
+    force: true,
+  },
+  'clock-backwards': {
+    exit: ExitCode.refused,
+    advice: 'Move to a host that has been up for longer.',
+    breaks:
+      'A clock that never goes back does: what waits for an absolute time waits longer by the difference, and a program may fail on it.',
+    force: true,
+  },
+  'signal-stack': {
+    exit: ExitCode.refused,
+    advice: 'Give the thread a larger alternate signal stack (sigaltstack).',
+    breaks: 'The first signal on that stack ends the program (SIGSEGV): its frame is larger on the target.',
+    force: true,
+  },
+  'target-limit': {
+    exit: ExitCode.refused,
+    advice: 'Raise the setting named on the target.',
+    breaks: 'The process could not be built.',
   },
   'pid-taken': {
     exit: ExitCode.refused,
@@ -213,6 +267,19 @@ export const catalogue = {
   'file-differs': {
     exit: ExitCode.refused,
     advice: 'The target holds another content at this path; install the same version there.',
+    breaks: 'The program goes on reading and writing a file that is not the one it knows.',
+    force: true,
+  },
+  'mapped-file-differs': {
+    exit: ExitCode.refused,
+    advice: 'Install the same version of the program or library on the target.',
+    breaks: 'The program would run code of two versions at once.',
+  },
+  'file-uncompared': {
+    exit: ExitCode.refused,
+    advice: 'With --compare-contents files are compared whatever their size; it may take minutes.',
+    breaks: 'Should the file differ, the program goes on with one that is not the one it knows.',
+    force: true,
   },
   'no-memory': { exit: ExitCode.refused, advice: 'Free memory on the target or move a smaller process.' },
   'no-space': { exit: ExitCode.refused, advice: "Free space in the target agent's state folder." },

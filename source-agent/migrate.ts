@@ -4,6 +4,7 @@
  */
 import { native } from '../native/index.js';
 import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
+import { noteOf } from '../shared/force.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectBlockers, detectImpossible } from './blockers.js';
@@ -12,7 +13,7 @@ import { handOver } from './hand-over.js';
 import { type Inspection, inspect } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
-import { greet, neededFiles, offer } from './offer.js';
+import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
@@ -20,6 +21,7 @@ import { PreCopy, type RoundResult } from './precopy.js';
 import { Rehearsal } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
+import { StackWatch } from './signal-stacks.js';
 import { SourceProcess } from './source-process.js';
 import { difference } from './state-difference.js';
 import { Stopper } from './stop.js';
@@ -52,17 +54,18 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   step('connect');
   await using conversation = await Conversation.open(options);
   const interruption = new Interruption(conversation, options.signal);
-  await interruption.during(greet(conversation));
+  const acquaintance = await interruption.during(greet(conversation));
   step('preflight');
   const files = neededFiles(inspection);
-  const sameInode = await interruption.during(preflight(conversation, inspection, files, options));
+  const preflown = preflight(conversation, acquaintance, inspection, files, options);
+  const { sameInode, notes } = await interruption.during(preflown);
+  const stacks = new StackWatch(acquaintance, options.force);
 
-  const notes: string[] = [];
   using rehearsal = tryRehearsal(pipes, notes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
-  const stopper = new Stopper(process, pipes);
+  const stopper = new Stopper(process, pipes, stacks);
   let tracker: Tracker | undefined;
   try {
     step('arm');
@@ -112,7 +115,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       frozenMs: clock.totalMs,
       phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
       tracker: tracker.name,
-      notes: [...running.notes, ...notes],
+      notes: [...notes, ...stacks.notes, ...running.notes],
       log: running.log,
     };
   } catch (error) {
@@ -126,14 +129,16 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
 
 async function preflight(
   conversation: Conversation,
+  acquaintance: Acquaintance,
   inspection: Inspection,
   files: NeededFile[],
-  { stdio, compareContents }: MigrationOptions,
-): Promise<ReadonlySet<string>> {
-  const offered = { check: false, migration: newMigrationId(), stdio, compareContents };
-  const { blockers, sameInode } = await offer(conversation, inspection, files, offered);
+  { stdio, compareContents, force }: MigrationOptions,
+) {
+  const offered = { check: false, migration: newMigrationId(), stdio, compareContents, force };
+  const judgement = await offer(conversation, acquaintance, inspection, files, offered);
+  const { blockers, forced, sameInode } = judgement;
   if (blockers.length > 0) throw MigrationError.refused(blockers);
-  return sameInode;
+  return { sameInode, notes: [...forced.map(noteOf), ...judgement.notes] };
 }
 
 /** The first, short stop: the tracker is made in the program, and its whole state is read once. */

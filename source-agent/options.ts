@@ -1,4 +1,5 @@
 /** What a migration can be told; the command line makes one of these. */
+import type { ErrorCode } from '../shared/errors.js';
 import type { Address } from '../shared/protocol/address.js';
 import type { Secret } from '../shared/secret.js';
 import type { MigrationEvent } from './report.js';
@@ -19,6 +20,8 @@ export interface MigrationOptions {
   stdio: string;
   /** Compare contents even of files that both sides see as the same inode. */
   compareContents: boolean;
+  /** Differences of the hosts that are accepted, by their codes: see shared/force.ts. */
+  force: readonly ErrorCode[];
   /** Compress pages: auto (when the link is slow), always, never. */
   compress: 'auto' | 'always' | 'never';
   onEvent: (event: MigrationEvent) => void;
@@ -33,5 +36,6 @@ export const defaultOptions = {
   onStall: 'force',
   stdio: 'log',
   compareContents: false,
+  force: [],
   compress: 'auto',
 } as const satisfies Partial<MigrationOptions>;

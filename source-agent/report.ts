@@ -1,5 +1,5 @@
 /** What a migration tells while it goes on, and at its end. `--json` prints these objects one a line. */
-import type { MigrationError } from '../shared/errors.js';
+import type { Blocker, MigrationError } from '../shared/errors.js';
 
 /** One round of pre-copy has landed. */
 export interface RoundEvent {
@@ -72,5 +72,14 @@ export interface FailureReport {
   what: string;
   advice: string;
   sourcePid: number;
-  blockers: MigrationError['blockers'];
+  blockers: readonly ExplainedBlocker[];
+}
+
+/** A blocker with what the catalogue says of it. */
+export interface ExplainedBlocker extends Blocker {
+  advice: string;
+  /** What would become of the program on the target; null where that is not the matter. */
+  breaks: string | null;
+  /** --force with its code accepts it. */
+  forceable: boolean;
 }

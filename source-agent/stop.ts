@@ -8,6 +8,7 @@ import { FrozenProcess } from './frozen-process.js';
 import { findInjectionPoint, type InjectionPoint, isValid } from './injection-point.js';
 import { openDescriptors } from './inspection.js';
 import type { PipeCensus } from './pipe-census.js';
+import type { StackWatch } from './signal-stacks.js';
 import type { SourceProcess } from './source-process.js';
 import { observeSleepers, WaitClock } from './waits.js';
 
@@ -18,6 +19,8 @@ export class Stopper {
   constructor(
     readonly process: SourceProcess,
     readonly pipes: PipeCensus,
+    /** What of the state must fit the target, if there is one. */
+    private readonly stacks?: StackWatch,
   ) {}
 
   /** Everything that can be read before the threads are stopped is read here. */
@@ -48,7 +51,9 @@ export class Stopper {
     const descriptors = openDescriptors(process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor);
     const blockers = detectSince({ process, view, descriptors }, pipes);
     if (blockers.length > 0) throw MigrationError.refused(blockers);
-    return captureAll({ frozen, view, descriptors, pipes });
+    const state = captureAll({ frozen, view, descriptors, pipes });
+    this.stacks?.look(state);
+    return state;
   }
 
   mappings(): Mapping[] {

@@ -5,10 +5,13 @@ import type { FromSource } from '../shared/protocol/messages.js';
 
 type ChangedFile = Extract<FromSource, { type: 'finish' }>['changedFiles'][number];
 
-/** Throws MigrationError 'file-differs'. */
-export async function verifyChanged(files: readonly ChangedFile[]): Promise<void> {
+/** `accepted`: paths of files that differed before, which was forced. Throws MigrationError 'file-differs'. */
+export async function verifyChanged(
+  files: readonly ChangedFile[],
+  accepted: ReadonlySet<string>,
+): Promise<void> {
   for (const { path, size, sha256 } of files) {
-    if (stampOf(path)?.size === size && (await digestOf(path)) === sha256) continue;
+    if (accepted.has(path) || (stampOf(path)?.size === size && (await digestOf(path)) === sha256)) continue;
     const what = `${path} was written during the migration, and the target sees another content`;
     throw new MigrationError('file-differs', what, { object: path, phase: 'freeze' });
   }

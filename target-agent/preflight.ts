@@ -1,22 +1,13 @@
-/** Preflight on the target: every reason against an offered process, from what both hosts are and what this one has. */
-import { existsSync, readFileSync, statfsSync } from 'node:fs';
-import path from 'node:path';
-import { native } from '../native/index.js';
+/** Preflight on the target: what the two hosts differ in, and what their files do. */
 import type { Blocker } from '../shared/errors.js';
-import { digestOf, isSameInode, stampOf } from '../shared/file-identity.js';
-import { parseStatus } from '../shared/proc/status.js';
-import type { FromSource, HostFacts, NeededFile } from '../shared/protocol/messages.js';
-import { limitNames } from '../shared/state/limits.js';
-import { isWritable } from './standard-streams.js';
+import { formFor, identityOf, isSameInode, stampOf } from '../shared/file-identity.js';
+import type { HostFacts, NeededFile } from '../shared/protocol/messages.js';
 
-type Offer = Extract<FromSource, { type: 'offer' }>;
+/** Clocks of one frequency are calibrated at each boot, and come out some parts in a million apart. */
+const tolerablePerMillion = 1000;
+const namedFeatures = 40;
 
-/** What the restoring itself needs beside the program's memory. */
-const reserveBytes = 64 << 20;
-const leastStateBytes = 1 << 20;
-const resourceCapability = 1n << 24n;
-
-/** Differences of the hosts that no program would survive. Pure. */
+/** Differences of the hosts that a program would suffer from. Pure. */
 export function compareHosts(source: HostFacts, target: HostFacts): Blocker[] {
   const blockers: Blocker[] = [];
   const differ = (code: Blocker['code'], what: string, object: string) =>
@@ -42,126 +33,143 @@ export function compareHosts(source: HostFacts, target: HostFacts): Blocker[] {
       'vdso',
     );
   }
+  compareCpus(source, target, differ);
+  compareKernels(source, target, differ);
+  return blockers;
+}
+
+type Differ = (code: Blocker['code'], what: string, object: string) => void;
+
+function compareCpus(source: HostFacts, target: HostFacts, differ: Differ): void {
   const here = new Set(target.cpuFeatures);
   const missing = source.cpuFeatures.filter((feature) => !here.has(feature));
   if (missing.length > 0) {
-    differ('cpu-features-missing', `the target CPU lacks ${missing.slice(0, 20).join(' ')}`, 'CPU features');
+    const more = missing.length > namedFeatures ? ` and ${missing.length - namedFeatures} more` : '';
+    const named = missing.slice(0, namedFeatures).join(' ');
+    differ('cpu-features', `the target CPU lacks ${named}${more}`, 'CPU features');
   }
-  return blockers;
-}
-
-/** Ids, memory, disk, limits and streams. */
-export function detectShortages(offer: Offer, stateDirectory: string): Blocker[] {
-  const blockers: Blocker[] = [];
-  for (const id of offer.ids) {
-    if (!existsSync(`/proc/${id}`)) continue;
-    blockers.push({ code: 'pid-taken', what: `the id ${id} is in use on the target`, object: `pid ${id}` });
+  const places = new Map(target.extendedStates.map((state) => [state.component, state]));
+  for (const { component, offset, bytes } of source.extendedStates) {
+    const place = places.get(component);
+    if (!place || (place.offset === offset && place.bytes === bytes)) continue;
+    const what = `component ${component} of the extended state lies at ${offset} (${bytes} bytes) there and at ${place.offset} (${place.bytes} bytes) here`;
+    differ('extended-state', what, `state component ${component}`);
   }
-  const memory = availableMemory();
-  if (offer.residentBytes + reserveBytes > memory) {
-    const what = `the process has ${mebibytes(offer.residentBytes)} MiB of memory, the target ${mebibytes(memory)} MiB to spare`;
-    blockers.push({ code: 'no-memory', what, object: 'memory' });
+  if (target.possibleCpus > source.possibleCpus) {
+    const what = `the target may have ${target.possibleCpus} CPUs, the source ${source.possibleCpus}`;
+    differ('more-cpus', what, 'possible CPUs');
   }
-  blockers.push(...detectDisk(stateDirectory, offer.stdio), ...detectLimits(offer.hardLimits));
-  return blockers;
-}
-
-function detectDisk(stateDirectory: string, stdio: string): Blocker[] {
-  const { bavail, bsize } = statfsSync(stateDirectory);
-  if (bavail * bsize < leastStateBytes) {
-    return [{ code: 'no-space', what: `${stateDirectory} is full`, object: stateDirectory }];
-  }
-  if (stdio.startsWith('/') && (!existsSync(path.dirname(stdio)) || !isWritable(stdio))) {
-    return [{ code: 'no-space', what: `${stdio} cannot be written on the target`, object: stdio }];
-  }
-  return [];
-}
-
-function detectLimits(hardLimits: readonly bigint[]): Blocker[] {
-  const { capabilities } = parseStatus(readFileSync('/proc/self/status', 'utf8'));
-  if (capabilities.effective & resourceCapability) return [];
-  return hardLimits.flatMap((hard, resource) => {
-    const own = native.getLimit(process.pid, resource)[1];
-    if (hard <= own) return [];
-    const object = `limit ${limitNames[resource]}`;
-    return [
-      {
-        code: 'identity-refused',
-        what: `its hard ${object} (${hard}) is above the agent's own (${own}), and the agent lacks CAP_SYS_RESOURCE`,
-        object,
-      },
-    ];
-  });
-}
-
-/** What is left in this host and in the memory cgroups of this agent. */
-function availableMemory(): number {
-  const free =
-    Number(/^MemAvailable:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
-  return Math.min(free, ...cgroupMemory());
-}
-
-function cgroupMemory(): number[] {
-  const lines = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n');
-  return lines.flatMap((line) => {
-    const [, controllers, group] = line.split(':') as [string, string, string];
-    const folders =
-      controllers === ''
-        ? [[`/sys/fs/cgroup${group}`, 'memory.max', 'memory.current']]
-        : controllers.split(',').includes('memory')
-          ? [[`/sys/fs/cgroup/memory${group}`, 'memory.limit_in_bytes', 'memory.usage_in_bytes']]
-          : [];
-    return folders.flatMap(([folder, limit, usage]) => {
-      const [most, used] = [numberIn(`${folder}/${limit}`), numberIn(`${folder}/${usage}`)];
-      return most === null || used === null ? [] : [Math.max(0, most - used)];
-    });
-  });
-}
-
-function numberIn(file: string): number | null {
-  try {
-    const text = readFileSync(file, 'utf8').trim();
-    return /^\d+$/.test(text) ? Number(text) : null;
-  } catch {
-    return null;
+  const [hertz, others] = [source.tscKilohertz, target.tscKilohertz];
+  if (hertz && others && Math.abs(others / hertz - 1) * 1e6 > tolerablePerMillion) {
+    const what = `the time-stamp counter runs at ${hertz} kHz on the source and ${others} kHz on the target`;
+    differ('tsc-frequency', what, 'time-stamp counter');
   }
 }
+
+function compareKernels(source: HostFacts, target: HostFacts, differ: Differ): void {
+  const older = isOlder(target.kernelRelease, source.kernelRelease);
+  const lessRseq = target.rseqFeatureBytes < source.rseqFeatureBytes;
+  if (!older && !lessRseq) return;
+  const rseq = lessRseq
+    ? `; it fills ${target.rseqFeatureBytes} bytes of struct rseq, the source's ${source.rseqFeatureBytes}`
+    : '';
+  const what = `the target runs Linux ${target.kernelRelease}, the source ${source.kernelRelease}${rseq}`;
+  differ('kernel-older', what, 'kernel release');
+}
+
+/** By the two numbers that stand for features; what comes behind them are repairs. Pure. */
+export function isOlder(release: string, than: string): boolean {
+  const [a, b] = [release, than].map((text) => /^(\d+)\.(\d+)/.exec(text)?.slice(1).map(Number));
+  if (!a || !b) return release !== than;
+  return a[0]! < b[0]! || (a[0] === b[0] && a[1]! < b[1]!);
+}
+
+/** What no program breaks on, and a person should know. Pure. */
+export function noteHosts(source: HostFacts, target: HostFacts): string[] {
+  const notes: string[] = [];
+  if (source.bootId !== target.bootId && source.tscKilohertz !== null) {
+    notes.push('the time-stamp counter (rdtsc) of the target begins elsewhere');
+  }
+  if (source.clocksource === 'tsc' && target.clocksource !== 'tsc') {
+    notes.push(`the target's clock source is ${target.clocksource}: reading the time takes longer there`);
+  }
+  if (source.hugePages !== target.hugePages) {
+    notes.push(
+      `transparent huge pages are "${target.hugePages}" on the target, "${source.hugePages}" at home`,
+    );
+  }
+  return notes;
+}
+
+/** A file whose content has to be compared. */
+type Unsure = Pick<NeededFile, 'path' | 'mapped'> & { size: bigint };
+
+/** How many bytes are compared without being asked to: with hashes, both hosts at once, some seconds. */
+export const usualBytes = 4n << 30n;
 
 /** Files that are missing or another kind, and those whose content has to be compared. */
 export function compareFiles(files: readonly NeededFile[], sameKernel: boolean, compareContents: boolean) {
   const blockers: Blocker[] = [];
-  const unsure: string[] = [];
-  for (const { path: file, stamp, directory } of files) {
+  const unsure: Unsure[] = [];
+  for (const { path: file, stamp, directory, mapped } of files) {
     const here = stampOf(file);
     if (!here) {
       blockers.push({ code: 'file-missing', what: `${file} does not exist on the target`, object: file });
     } else if (directory ? !here.directory : !here.regular) {
       // Opening a fifo in the place of a file would wait for its other end.
       const what = `${file} is no ${directory ? 'directory' : 'regular file'} on the target`;
-      blockers.push({ code: 'file-differs', what, object: file });
+      blockers.push({ code: 'file-missing', what, object: file });
     } else if (!directory && (compareContents || !sameKernel || !isSameInode(stamp, here))) {
-      if (here.size !== stamp.size) blockers.push(differs(file));
-      else unsure.push(file);
+      const size = stamp.size;
+      if (here.size !== size) blockers.push(differs({ path: file, mapped }));
+      else unsure.push({ path: file, mapped, size });
     }
   }
   return { blockers, unsure };
 }
 
-/** Compares contents by their hashes. */
-export async function compareDigests(
-  digests: readonly { path: string; sha256: string | null }[],
-): Promise<Blocker[]> {
+/** The small ones first: what is beyond `limit` stays uncompared, and is said to be. Pure. */
+export function withinLimit(unsure: readonly Unsure[], compareContents: boolean, limit = usualBytes) {
+  const compared: Unsure[] = [];
   const blockers: Blocker[] = [];
-  for (const { path: file, sha256 } of digests) {
-    if (sha256 === null || (await digestOf(file)) !== sha256) blockers.push(differs(file));
+  let bytes = 0n;
+  for (const file of [...unsure].sort((a, b) => Number(a.size - b.size))) {
+    const readBytes = formFor(file.size, file.mapped, compareContents) === 'sha256' ? file.size : 0n;
+    if (!compareContents && bytes + readBytes > limit) {
+      const what = `${file.path} (${file.size >> 20n} MiB) was not compared: together with smaller ones it is more than ${limit >> 20n} MiB`;
+      blockers.push({ code: 'file-uncompared', what, object: file.path });
+    } else {
+      bytes += readBytes;
+      compared.push(file);
+    }
   }
-  return blockers;
+  return { compared, blockers, bytes };
 }
 
-function differs(file: string): Blocker {
-  return { code: 'file-differs', what: `${file} has another content on the target`, object: file };
+/** Begins to identify files, one after the other. */
+export async function identify(
+  files: readonly Unsure[],
+  compareContents: boolean,
+): Promise<Map<string, string | null>> {
+  const identities = new Map<string, string | null>();
+  for (const { path, size, mapped } of files) {
+    identities.set(path, await identityOf(path, formFor(size, mapped, compareContents)));
+  }
+  return identities;
 }
 
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / (1 << 20));
+/** Compares what both hosts found. A file that one of them cannot read is not the same. */
+export function compareIdentities(
+  files: readonly Unsure[],
+  here: ReadonlyMap<string, string | null>,
+  there: ReadonlyMap<string, string | null>,
+): Blocker[] {
+  return files
+    .filter(({ path }) => (here.get(path) ?? null) === null || here.get(path) !== there.get(path))
+    .map(differs);
+}
+
+function differs({ path, mapped }: Pick<NeededFile, 'path' | 'mapped'>): Blocker {
+  const code = mapped ? 'mapped-file-differs' : 'file-differs';
+  return { code, what: `${path} has another content on the target`, object: path };
 }

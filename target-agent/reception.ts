@@ -2,20 +2,24 @@
  * One session with a source, in the part that reads the network: messages are checked and passed on to the shepherd,
  * pages are landed. It has no rights of its own.
  */
-import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
+import { asMigrationError, type ErrorCode, MigrationError } from '../shared/errors.js';
+import { sortOut } from '../shared/force.js';
 import { isPrivate } from '../shared/layout.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import type { AgentSession } from '../shared/protocol/handshake.js';
-import type { FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
+import type { Clocks, FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
 import { mergeRanges } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { Landing } from './landing.js';
 import type { FromShepherd } from './local-messages.js';
-import { compareHosts } from './preflight.js';
+import { compareHosts, noteHosts } from './preflight.js';
 import type { ShepherdLink } from './shepherd-link.js';
 
 export interface ReceptionOptions {
   facts: HostFacts;
+  clocks: () => Clocks;
+  /** What a source's user may force here. */
+  allowForce: readonly ErrorCode[];
   openShepherd: () => Promise<ShepherdLink>;
   log: (line: string) => void;
 }
@@ -29,6 +33,8 @@ export class Reception {
   /** The shepherd was told to run it: what it is from then on, only the shepherd can say. */
   #decided = false;
   #over = false;
+  /** What was forced, and may be. */
+  #force: ErrorCode[] = [];
   #queue: Promise<void> = Promise.resolve();
   readonly done: Promise<void>;
   #finish!: () => void;
@@ -56,7 +62,7 @@ export class Reception {
       case 'hello':
         if (this.#source) throw new MigrationError('protocol-violation', 'a hello is not due');
         this.#source = message.host;
-        return this.#say({ type: 'hello', host: this.options.facts });
+        return this.#say({ type: 'hello', host: this.options.facts, clocks: this.options.clocks() });
       case 'offer':
         return this.#offer(message);
       case 'identities':
@@ -123,7 +129,8 @@ export class Reception {
         this.#fail(new MigrationError('target-failed', 'the shepherd of this migration ended'));
     });
     this.#shepherd.say({ type: 'begin', sameKernel: this.#source.bootId === this.options.facts.bootId });
-    this.#relay(await this.#shepherd.ask(message));
+    this.#force = message.force.filter((code) => this.options.allowForce.includes(code));
+    this.#relay(await this.#shepherd.ask({ ...message, force: this.#force }));
   }
 
   async #commit(message: Extract<FromSource, { type: 'commit' }>): Promise<void> {
@@ -146,14 +153,18 @@ export class Reception {
   /** Passes on what the shepherd says; to a verdict belongs what the hosts themselves differ in. */
   #relay(answer: FromShepherd): void {
     if (answer.type === 'ended') return;
-    if (answer.type === 'verdict') {
-      const hosts: Blocker[] = compareHosts(this.#source!, this.options.facts);
-      const blockers = [...hosts, ...answer.blockers] as typeof answer.blockers;
-      this.#accepted = blockers.length === 0;
-      this.#say({ ...answer, blockers });
-    } else {
-      this.#say(answer);
-    }
+    if (answer.type === 'verdict') this.#judge(answer);
+    else this.#say(answer);
+  }
+
+  #judge(answer: Extract<FromShepherd, { type: 'verdict' }>): void {
+    const [source, target] = [this.#source!, this.options.facts];
+    const hosts = sortOut(compareHosts(source, target), this.#force);
+    const blockers = [...hosts.blockers, ...answer.blockers] as typeof answer.blockers;
+    const forced = [...hosts.forced, ...answer.forced] as typeof answer.forced;
+    this.#accepted = blockers.length === 0;
+    for (const { code, what } of forced) this.options.log(`forced (${code}): ${what}`);
+    this.#say({ ...answer, blockers, forced, notes: [...noteHosts(source, target), ...answer.notes] });
   }
 
   #say(message: FromTarget): void {

@@ -39,7 +39,11 @@ export class Restoration implements Disposable {
   #prepared = false;
   #phases: Record<string, number> = {};
 
-  constructor(private readonly streams: StandardStreams) {}
+  /** `acceptedFiles`: paths of files that differ here, which was forced. */
+  constructor(
+    private readonly streams: StandardStreams,
+    private readonly acceptedFiles: ReadonlySet<string> = new Set(),
+  ) {}
 
   get skeleton(): Skeleton {
     if (!this.#skeleton) throw new MigrationError('protocol-violation', 'nothing has been built yet');
@@ -129,7 +133,7 @@ export class Restoration implements Disposable {
     if (!this.#adjusted || this.#prepared)
       throw new MigrationError('protocol-violation', 'it is not due to be finished');
     const clock = new PhaseClock();
-    await verifyChanged(message.changedFiles);
+    await verifyChanged(message.changedFiles, this.acceptedFiles);
     this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
     clock.mark('drop');
     const { skeleton } = this;

@@ -4,13 +4,14 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { native } from '../native/index.js';
-import { MigrationError } from '../shared/errors.js';
-import { hostFacts } from '../shared/host-facts.js';
+import { type ErrorCode, MigrationError } from '../shared/errors.js';
+import { forceableCodes } from '../shared/force.js';
+import { clocksNow, hostFacts } from '../shared/host-facts.js';
 import type { Address } from '../shared/protocol/address.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { type AgentListener, listen } from '../shared/protocol/listener.js';
 import { LocalChannel } from '../shared/protocol/local.js';
-import { FromSource } from '../shared/protocol/messages.js';
+import { type Clocks, FromSource, type HostFacts } from '../shared/protocol/messages.js';
 import type { Secret } from '../shared/secret.js';
 import { type Helper, startHelper } from './child-process.js';
 import { FromSpawner, type ToSpawner } from './local-messages.js';
@@ -23,6 +24,10 @@ export interface ServeOptions {
   /** Logs and records of migrated processes, readable by root only. */
   stateDirectory: string;
   log: (line: string) => void;
+  /** What sources may force: shared/force.ts. Default everything that can be. */
+  allowForce?: readonly ErrorCode[];
+  /** What this host is; default what it finds out. */
+  host?: { facts: HostFacts; clocks: () => Clocks };
   /** The account the network part becomes; default nobody. */
   user?: string;
   signal: AbortSignal;
@@ -38,7 +43,7 @@ const prSetNoNewPrivileges = 38;
 export async function serve(options: ServeOptions): Promise<void> {
   const account = accountOf(options.user ?? 'nobody');
   mkdirSync(options.stateDirectory, { recursive: true, mode: 0o700 });
-  const facts = hostFacts();
+  const host = options.host ?? { facts: hostFacts(), clocks: clocksNow };
   const spawner = new Spawner(await startHelper('spawner', [options.stateDirectory]));
   // Only a low port needs rights to be opened.
   const low = options.listen.port > 0 && options.listen.port < firstOpenPort;
@@ -59,7 +64,8 @@ export async function serve(options: ServeOptions): Promise<void> {
       }
       receptions += 1;
       const reception = new Reception(session, {
-        facts,
+        ...host,
+        allowForce: options.allowForce ?? forceableCodes,
         openShepherd: () => spawner.openShepherd(),
         log: options.log,
       });

@@ -7,17 +7,32 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ChildStatus, native } from '../native/index.js';
 import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
+import { sortOut } from '../shared/force.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
 import { type FromShepherd, ToShepherd } from './local-messages.js';
-import { compareDigests, compareFiles, detectShortages } from './preflight.js';
+import { compareFiles, compareIdentities, identify, withinLimit } from './preflight.js';
 import { Restoration } from './restore.js';
+import { detectShortages } from './shortages.js';
 import { StandardStreams } from './standard-streams.js';
 
 type Message<Type extends ToShepherd['type']> = Extract<ToShepherd, { type: Type }>;
 
 const stateDirectory = process.argv[2]!;
+
+/** Comparing less than this is not worth a word. */
+const mentionedBytes = 256n << 20n;
+const longestText = 4096;
+
+interface Comparison {
+  /** What stands in the way already. */
+  found: readonly Blocker[];
+  compared: ReturnType<typeof withinLimit>['compared'];
+  bytes: bigint;
+  identities: ReturnType<typeof identify>;
+  startedMs: number;
+}
 
 class Shepherd {
   readonly #agent = new LocalChannel<ToShepherd, WireValue>(messageDescriptor, {
@@ -27,7 +42,8 @@ class Shepherd {
   #sameKernel = false;
   #offer: Message<'offer'> | undefined;
   /** Files whose contents the source has yet to tell. */
-  #unsure: string[] = [];
+  #comparison: Comparison | undefined;
+  readonly #acceptedFiles = new Set<string>();
   #accepted = false;
   #streams: StandardStreams | undefined;
   #restoration: Restoration | undefined;
@@ -90,33 +106,42 @@ class Shepherd {
     if (this.#offer) throw new MigrationError('protocol-violation', 'it was offered already');
     this.#offer = offer;
     const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
-    const all = [...detectShortages(offer, stateDirectory), ...blockers];
-    // Hashing is work: with other reasons against it already, the contents may wait for the next try.
-    if (all.length > 0 || unsure.length === 0) this.#judge(all);
+    const { compared, bytes, blockers: beyond } = withinLimit(unsure, offer.compareContents);
+    const found = [...detectShortages(offer, stateDirectory), ...blockers, ...beyond];
+    if (compared.length === 0) this.#judge(found, []);
     else {
-      this.#unsure = unsure;
-      this.#say({ type: 'identify', paths: unsure });
+      // Both hosts read at the same time.
+      const identities = identify(compared, offer.compareContents);
+      this.#comparison = { found, compared, bytes, identities, startedMs: performance.now() };
+      this.#say({ type: 'identify', paths: compared.map(({ path: file }) => file) });
     }
   }
 
   async #compare({ files }: Message<'identities'>): Promise<void> {
-    const asked = this.#unsure;
-    this.#unsure = [];
-    if (asked.length === 0) throw new MigrationError('protocol-violation', 'no contents were asked for');
-    const told = new Map(files.map(({ path, sha256 }) => [path, sha256]));
-    this.#judge(await compareDigests(asked.map((path) => ({ path, sha256: told.get(path) ?? null }))));
+    const comparison = this.#comparison;
+    this.#comparison = undefined;
+    if (!comparison) throw new MigrationError('protocol-violation', 'no contents were asked for');
+    const { found, compared, bytes, identities, startedMs } = comparison;
+    const told = new Map(files.map(({ path: file, identity }) => [file, identity]));
+    const blockers = [...found, ...compareIdentities(compared, await identities, told)];
+    const seconds = (performance.now() - startedMs) / 1000;
+    const note = `${bytes >> 20n} MiB of files were compared in ${seconds.toFixed(1)} s`;
+    this.#judge(blockers, bytes >= mentionedBytes ? [note] : []);
   }
 
-  #judge(blockers: readonly Blocker[]): void {
-    this.#accepted = blockers.length === 0 && !this.#offer!.check;
-    this.#say({ type: 'verdict', blockers: blockers.map((blocker) => ({ ...blocker, phase: 'preflight' })) });
+  #judge(found: readonly Blocker[], notes: string[]): void {
+    const { check, force } = this.#offer!;
+    const { blockers, forced } = sortOut(found, force);
+    for (const { code, object } of forced) if (code.startsWith('file-')) this.#acceptedFiles.add(object!);
+    this.#accepted = blockers.length === 0 && !check;
+    this.#say({ type: 'verdict', blockers: blockers.map(sayable), forced: forced.map(sayable), notes });
   }
 
   #build(message: Message<'build'>): void {
     if (!this.#accepted) throw new MigrationError('protocol-violation', 'the offer was not accepted');
     const { migration, stdio } = this.#offer!;
     this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
-    this.#restoration = new Restoration(this.#streams);
+    this.#restoration = new Restoration(this.#streams, this.#acceptedFiles);
     const { memory, userfault } = this.#restoration.build(message);
     this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
     native.sendDescriptors(transferDescriptor, [memory, userfault]);
@@ -198,6 +223,11 @@ class Shepherd {
     if (!this.#running) this.#restoration?.[Symbol.dispose]();
     process.exit(code);
   }
+}
+
+/** With the length that messages may have: a path alone can be as long. */
+function sayable({ what, ...blocker }: Blocker) {
+  return { ...blocker, what: what.slice(0, longestText), phase: 'preflight' };
 }
 
 // Signals meant for the agent's group or terminal are not for the shepherd.

@@ -7,7 +7,7 @@ import { catalogue, type ErrorCode } from '../errors.js';
 import { FileStamp } from '../state/files.js';
 import { CompleteState, PartialState } from '../state/index.js';
 import { Mappings } from '../state/memory.js';
-import { count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
+import { address, count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -23,14 +23,36 @@ export const HostFacts = v.strictObject({
   pageBytes: count,
   /** Hash of the vdso's bytes: programs hold pointers into it. */
   vdso: digest,
+  /** Names of what programs may use, as CPUID tells them: shared/cpu-features.ts. */
   cpuFeatures: list(v.pipe(v.string(), v.maxLength(64)), 1024),
-  /** MemAvailable */
-  memoryBytes: count,
+  /** Where the components of the extended state lie in XSAVE's standard format. */
+  extendedStates: list(
+    v.strictObject({ component: uint32, offset: uint32, bytes: uint32, dynamic: v.boolean() }),
+    63,
+  ),
+  /** One more than the highest number a CPU can have. */
+  possibleCpus: count,
+  /** AT_RSEQ_FEATURE_SIZE: how much of struct rseq the kernel fills. */
+  rseqFeatureBytes: count,
+  clocksource: text,
+  /** Of the time-stamp counter; null where the kernel does not trust it. */
+  tscKilohertz: v.nullable(count),
+  /** Transparent huge pages: always, madvise or never. */
+  hugePages: text,
 });
 export type HostFacts = v.InferOutput<typeof HostFacts>;
 
-/** A file that must be the same on both sides. */
-export const NeededFile = v.strictObject({ path, stamp: FileStamp, directory: v.boolean() });
+/** What the clocks of a host show when its hello is written. */
+export const Clocks = v.strictObject({ realtimeNs: word, monotonicNs: word, boottimeNs: word });
+export type Clocks = v.InferOutput<typeof Clocks>;
+
+/** A file that must be the same on both sides. `mapped`: its code or data is part of the program's memory. */
+export const NeededFile = v.strictObject({
+  path,
+  stamp: FileStamp,
+  directory: v.boolean(),
+  mapped: v.boolean(),
+});
 export type NeededFile = v.InferOutput<typeof NeededFile>;
 
 const Range = v.pipe(
@@ -50,7 +72,19 @@ export const FoundBlocker = v.strictObject({
 
 export const Phases = v.record(v.pipe(v.string(), v.maxLength(32)), milliseconds);
 
-const Hello = v.strictObject({ type: v.literal('hello'), host: HostFacts });
+const Hello = v.strictObject({ type: v.literal('hello'), host: HostFacts, clocks: Clocks });
+
+/** What the process takes of a host. */
+export const Needs = v.strictObject({
+  /** Memory of its own, in RAM or swap, and its page tables. */
+  privateBytes: count,
+  /** What strict overcommit would count, and the largest single mapping of it. */
+  accountedBytes: count,
+  largestAccountedBytes: count,
+  mappings: count,
+  lowestAddress: address,
+});
+export type Needs = v.InferOutput<typeof Needs>;
 
 const Offer = v.strictObject({
   type: v.literal('offer'),
@@ -60,19 +94,24 @@ const Offer = v.strictObject({
   name: text,
   /** All ids the process and its threads need. */
   ids: list(pid, 1 << 16),
-  residentBytes: count,
+  needs: Needs,
   files: list(NeededFile, 1 << 16),
   /** Compare contents even where both sides see the same inode. */
   compareContents: v.boolean(),
+  /** Codes that the source's user accepts: see shared/force.ts. */
+  force: list(errorCode, 64),
   effectiveUid: uint32,
   hardLimits: list(word, 16),
   /** Where standard streams that lead out go: log, null or a path. */
   stdio: text,
 });
 
+/** What tells a file's content: see shared/file-identity.ts. */
+const Identity = v.pipe(v.string(), v.regex(/^(sha256:[0-9a-f]{64}|build-id:([0-9a-f]{2}){1,64})$/));
+
 const Identities = v.strictObject({
   type: v.literal('identities'),
-  files: list(v.strictObject({ path, sha256: v.nullable(digest) }), 1 << 16),
+  files: list(v.strictObject({ path, identity: v.nullable(Identity) }), 1 << 16),
 });
 
 const Build = v.strictObject({ type: v.literal('build'), mappings: Mappings, state: CompleteState });
@@ -121,7 +160,14 @@ export type FromSource = v.InferOutput<typeof FromSource>;
 
 /** Send the content hashes of these files: they cannot be told to be the same by their inode. */
 const Identify = v.strictObject({ type: v.literal('identify'), paths: list(path, 1 << 16) });
-const Verdict = v.strictObject({ type: v.literal('verdict'), blockers: list(FoundBlocker, 1 << 16) });
+const Verdict = v.strictObject({
+  type: v.literal('verdict'),
+  blockers: list(FoundBlocker, 1 << 17),
+  /** What would stand in the way and was accepted. */
+  forced: list(FoundBlocker, 1 << 17),
+  /** What the user should know. */
+  notes: list(text, 64),
+});
 /** The skeleton stands; its pid as the target's agent sees it. */
 const Built = v.strictObject({ type: v.literal('built'), pid });
 const Applied = v.strictObject({ type: v.literal('applied') });

@@ -4,6 +4,10 @@ import type { Capture } from './kind.js';
 
 const prctl = { getDumpable: 3, getChildSubreaper: 37, getThpDisable: 42, getMdwe: 66 } as const;
 
+/** Registers that a program asked for (arch_prctl(2), ARCH_GET_XCOMP_PERM): the components that are dynamic. */
+const getStatePermission = 0x1022;
+const dynamicStates = 1n << 18n;
+
 export const captureProcess: Capture<'process'> = {
   capture({ frozen, view }, questions) {
     const { pid } = frozen.process;
@@ -13,11 +17,18 @@ export const captureProcess: Capture<'process'> = {
     const hugePages = ask('prctl(PR_GET_THP_DISABLE)', prctl.getThpDisable);
     const mdwe = ask('prctl(PR_GET_MDWE)', prctl.getMdwe);
     const room = questions.room(4);
+    const permission = questions.room(8);
+    const asked = questions.add('arch_prctl', syscalls.archPrctl, getStatePermission, permission);
     const subreaper = ask('prctl(PR_GET_CHILD_SUBREAPER)', prctl.getChildSubreaper, room);
     return () => {
       // A negative answer comes from a kernel without this setting.
-      if (questions.batch.raw(mdwe) > 0n) {
-        const object = 'memory-deny-write-execute (PR_SET_MDWE)';
+      const extended =
+        questions.batch.raw(asked) >= 0n &&
+        (questions.answer(permission, 8).readBigUInt64LE() & dynamicStates) !== 0n;
+      if (extended || questions.batch.raw(mdwe) > 0n) {
+        const object = extended
+          ? 'registers of advanced matrix extensions (ARCH_REQ_XCOMP_PERM)'
+          : 'memory-deny-write-execute (PR_SET_MDWE)';
         throw MigrationError.refused([
           { code: 'unreadable-state', what: `the process has ${object}`, pid, object },
         ]);

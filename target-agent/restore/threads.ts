@@ -11,6 +11,7 @@ import {
 } from '../../shared/injection/x86-64/registers.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { Thread } from '../../shared/state/threads.js';
+import { fitted } from '../extended-state.js';
 import type { Skeleton } from '../skeleton.js';
 import type { Restore } from './kind.js';
 import { queue } from './signals.js';
@@ -211,7 +212,7 @@ function waitingCall(skeleton: Skeleton, registers: Registers, remainingNs: bigi
 export function load(skeleton: Skeleton, threads: readonly Thread[]): void {
   for (const thread of threads) {
     const tid = skeleton.threads.get(thread.tid)!;
-    native.writeThread(tid, registersOf(thread), thread.extendedState, thread.signalMask);
+    native.writeThread(tid, registersOf(thread), fitted(thread.extendedState, thread.tid), thread.signalMask);
   }
 }
 

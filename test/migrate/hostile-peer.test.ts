@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hostFacts } from '../../shared/host-facts.js';
+import { clocksNow, hostFacts } from '../../shared/host-facts.js';
 import type { Description } from '../../shared/state/files.js';
 import {
   innerPid,
@@ -23,7 +23,7 @@ import { mapping } from '../unit/support/mappings.js';
 import { fromSource } from '../unit/support/messages.js';
 
 const peers = suite('hostile peers');
-const hello = { type: 'hello', host: hostFacts() } as const;
+const hello = { type: 'hello', host: hostFacts(), clocks: clocksNow() } as const;
 let hosts: TwoHosts;
 /** What runs on the target when nobody is there. */
 let quiet: string[];
@@ -95,7 +95,7 @@ for (const message of [
 }
 
 hostile('a build in spite of the verdict', async (peer) => {
-  await peer.introduce({ residentBytes: 2 ** 52 });
+  await peer.introduce({ needs: { ...modestOffer().needs, privateBytes: 2 ** 52 } });
   await assertRefused(peer, build(), /offer was (not )?accepted/);
 });
 

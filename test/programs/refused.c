@@ -4,6 +4,8 @@
 //   --direct FILE   open with O_DIRECT (FILE must lie on a disk)
 //   --open FILE     open for reading
 //   --resident MB   of memory
+//   --mappings      as many as the kernel allows
+//   --extensions    the right to use AMX registers
 #include "program.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -63,6 +65,19 @@ static void hold_pipe_out(void) {
   close(ends[0]);
 }
 
+// A few short of the limit: what runs in it still needs one now and then.
+static void fill_mappings(void) {
+  enum { kMost = 1 << 20, kSpare = 4 };
+  char* pages = mmap(NULL, (size_t)kMost * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  must(pages != MAP_FAILED, "mmap");
+  int last = 0;
+  while (last < kMost && mprotect(pages + (size_t)last * kPage, kPage, PROT_READ) == 0) last += 2;
+  must(last < kMost && last > 2 * kSpare, "as many mappings as there may be");
+  // Each page that is taken back joins its neighbours: two mappings less.
+  for (int i = 1; i <= kSpare / 2; i += 1)
+    must(mprotect(pages + (size_t)(last - 2 * i) * kPage, kPage, PROT_NONE) == 0, "mprotect");
+}
+
 int main(int argc, char** argv) {
   program_start(argc, argv);
   pid_t child = has_option("--child") ? hold_child() : 0;
@@ -74,6 +89,8 @@ int main(int argc, char** argv) {
   if (has_option("--pipe-out")) hold_pipe_out();
   if (has_option("--direct")) must(open(text_option("--direct", ""), O_RDONLY | O_DIRECT) >= 0, "open with O_DIRECT");
   if (has_option("--open")) must(open(text_option("--open", ""), O_RDONLY) >= 0, "open");
+  if (has_option("--mappings")) fill_mappings();
+  if (has_option("--extensions")) must(syscall(SYS_arch_prctl, 0x1023, 18) == 0, "ARCH_REQ_XCOMP_PERM");
   size_t resident = (size_t)number_option("--resident", 1) << 20;
   int flags = MAP_ANONYMOUS | (has_option("--shared") ? MAP_SHARED : MAP_PRIVATE);
   unsigned char* memory = mmap(NULL, resident, PROT_READ | PROT_WRITE, flags, -1, 0);

@@ -4,7 +4,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'no
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type NativePageSender, native } from '../../native/index.js';
 import { asMigrationError } from '../../shared/errors.js';
-import { hostFacts } from '../../shared/host-facts.js';
+import { clocksNow, hostFacts } from '../../shared/host-facts.js';
 import { toBytes, withRegisters } from '../../shared/injection/x86-64/registers.js';
 import { isSpecial, parseMaps } from '../../shared/proc/mappings.js';
 import { parseAddress } from '../../shared/protocol/address.js';
@@ -72,7 +72,7 @@ export class Peer implements AsyncDisposable {
   /** The walk up to the verdict, the page channel open: a build would be accepted. */
   async introduce(offer: Partial<Extract<FromSource, { type: 'offer' }>> = {}): Promise<void> {
     await this.walk(
-      [{ type: 'hello', host: hostFacts() }, 'hello'],
+      [{ type: 'hello', host: hostFacts(), clocks: clocksNow() }, 'hello'],
       [{ ...modestOffer(), ...offer }, 'verdict'],
     );
     await this.openPages();
@@ -107,7 +107,13 @@ export function modestOffer(): Extract<FromSource, { type: 'offer' }> {
   return {
     ...fromSource().offer,
     ids: [innerPid],
-    residentBytes: 4096,
+    needs: {
+      privateBytes: 4096,
+      accountedBytes: 4096,
+      largestAccountedBytes: 4096,
+      mappings: 1,
+      lowestAddress: 0x10000n,
+    },
     files: [],
     hardLimits: [],
     stdio: 'null',

@@ -18,6 +18,7 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
   'virtual-machines': 'QEMU and the kernels come from Debian packages, which need root, apt and its mirrors',
   'guard-pages': 'MADV_GUARD_INSTALL is known since Linux 6.13',
+  'matrix-extensions': 'registers that are given on request need a CPU with AMX',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 

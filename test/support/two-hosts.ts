@@ -37,12 +37,12 @@ export class TwoHosts implements AsyncDisposable {
     private readonly home: HomeAgent | null,
   ) {}
 
-  /** `withHome`: an agent on this host as well, to move back. */
-  static async start({ withHome = false } = {}): Promise<TwoHosts> {
+  /** `withHome`: an agent on this host as well, to move back. `agent`: what stands for `migrate` on the target. */
+  static async start({ withHome = false, agent = command } = {}): Promise<TwoHosts> {
     const folder = mkdtempSync(join(tmpdir(), 'godwit-hosts-'));
     const secretFile = join(folder, 'secret');
     writeFileSync(secretFile, `${createSecret()}\n`, { mode: 0o600 });
-    const target = await TargetHost.start({ command, secretFile, folder });
+    const target = await TargetHost.start({ command: agent, secretFile, folder });
     const home = withHome ? await HomeAgent.start(secretFile, folder) : null;
     return new TwoHosts(folder, secretFile, target, home);
   }

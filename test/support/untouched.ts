@@ -33,9 +33,10 @@ function mappings(pid: number): string[] {
 
 /** Lines that only one of two looks has: '- ' was before, '+ ' is now. */
 export function differences(before: readonly string[], now: readonly string[]): string[] {
+  const [old, fresh] = [new Set(before), new Set(now)];
   return [
-    ...before.filter((line) => !now.includes(line)).map((line) => `- ${line}`),
-    ...now.filter((line) => !before.includes(line)).map((line) => `+ ${line}`),
+    ...before.filter((line) => !fresh.has(line)).map((line) => `- ${line}`),
+    ...now.filter((line) => !old.has(line)).map((line) => `+ ${line}`),
   ];
 }
 

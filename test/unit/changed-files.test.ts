@@ -40,7 +40,12 @@ const allOf = (files: NeededFile[], ...sameInode: string[]) => ({ files, sameIno
 const layout = () => [fileMapping(1, 1, at('library'))];
 
 function known(...names: string[]): NeededFile[] {
-  return names.map((name) => ({ path: at(name), directory: false, stamp: stampOf(at(name))! }));
+  return names.map((name) => ({
+    path: at(name),
+    directory: false,
+    mapped: false,
+    stamp: stampOf(at(name))!,
+  }));
 }
 
 test('nothing changed', async () => {
@@ -85,13 +90,14 @@ test('what changed and cannot be compared stands in the way', async () => {
 
 test('the target wants the same size and content', async () => {
   writeFileSync(at('open'), 'abc');
-  await verifyChanged([{ path: at('open'), size: 3n, sha256: abc }]);
+  await verifyChanged([{ path: at('open'), size: 3n, sha256: abc }], new Set());
+  await verifyChanged([{ path: at('open'), size: 4n, sha256: abc }], new Set([at('open')]));
   for (const other of [
     { path: at('open'), size: 4n, sha256: abc },
     { path: at('open'), size: 3n, sha256: 'a'.repeat(64) },
     { path: at('nothing'), size: 3n, sha256: abc },
   ]) {
-    const refused = await verifyChanged([other]).then(
+    const refused = await verifyChanged([other], new Set([at('another')])).then(
       () => null,
       (error: unknown) => error,
     );

@@ -64,6 +64,26 @@ test('several blockers: grouped by code, the advice of each once', () => {
   );
 });
 
+test('a difference of the hosts: what it would break, what to do, and that it can be accepted', () => {
+  const error = MigrationError.refused([
+    { code: 'wall-clock', what: 'the wall clock is 5.000 s ahead' },
+    { code: 'target-limit', what: 'the process has 70000 mappings' },
+  ]);
+  assert.is(
+    formatFailure(error, task),
+    `migrate: 2 things in the way while moving process 4711 to b:7777; the process goes on here
+  wall-clock
+    - the wall clock is 5.000 s ahead
+    The time of day jumps: deadlines, leases and time stamps are wrong by so much.
+    Let both hosts keep their time (chrony, ntpd).
+    Accepted with --force wall-clock.
+  target-limit
+    - the process has 70000 mappings
+    The process could not be built.
+    Raise the setting named on the target.`,
+  );
+});
+
 test('one blocker reads like any error', () => {
   const error = MigrationError.refused([
     { code: 'descriptor-kind', what: 'descriptor 5 is a socket', pid: 4711 },
@@ -82,7 +102,7 @@ test('the last line of --json', () => {
   ]);
   assert.is(
     JSON.stringify(failureReport(error, 4711)),
-    '{"event":"result","outcome":"refused","code":"file-locked","what":"it holds a lock","advice":"File locks are not carried yet.","sourcePid":4711,"blockers":[{"code":"file-locked","what":"it holds a lock","pid":4711,"object":"/x"}]}',
+    '{"event":"result","outcome":"refused","code":"file-locked","what":"it holds a lock","advice":"File locks are not carried yet.","sourcePid":4711,"blockers":[{"code":"file-locked","what":"it holds a lock","pid":4711,"object":"/x","advice":"File locks are not carried yet.","breaks":null,"forceable":false}]}',
   );
 });
 

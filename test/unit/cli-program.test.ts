@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { runCommandLine, secretVariable } from '../../cli/program.js';
 import type { Commands } from '../../cli/requests.js';
 import { MigrationError } from '../../shared/errors.js';
+import { forceableCodes } from '../../shared/force.js';
 
 const test = suite('program');
 let saved: string | undefined;
@@ -44,6 +45,7 @@ const defaults = {
   onStall: 'force',
   stdio: 'log',
   compareContents: false,
+  force: [] as string[],
   compress: 'auto',
   json: false,
   quiet: false,
@@ -56,7 +58,7 @@ test('a move with nothing said', async () => {
 test('a move with everything said, before and after the operands', async () => {
   const line =
     '--max-downtime 2.5 --max-rounds 7 --bandwidth 100MB 4711 --on-stall cancel b:7777 --stdio /x ' +
-    '--compare-contents --compress never --json --quiet --secret-file /s';
+    '--compare-contents --force wall-clock --compress never --force cpu-features --json --quiet --secret-file /s';
   assert.equal(await asked(...line.split(' ')), [
     'migrate',
     {
@@ -68,6 +70,7 @@ test('a move with everything said, before and after the operands', async () => {
       onStall: 'cancel',
       stdio: '/x',
       compareContents: true,
+      force: ['wall-clock', 'cpu-features'],
       compress: 'never',
       json: true,
       quiet: true,
@@ -91,13 +94,21 @@ test('agent', async () => {
       listen: { host: '', port: 7777 },
       secretFile: undefined,
       stateDirectory: '/run/godwit',
+      allowForce: forceableCodes,
       user: undefined,
     },
   ]);
-  const line = 'agent --listen [::1]:0 --secret-file /s --state-dir /var/lib/g --user carrier';
+  const line =
+    'agent --listen [::1]:0 --secret-file /s --state-dir /var/lib/g --user carrier --allow-force wall-clock,more-cpus';
   assert.equal(await asked(...line.split(' ')), [
     'agent',
-    { listen: { host: '::1', port: 0 }, secretFile: '/s', stateDirectory: '/var/lib/g', user: 'carrier' },
+    {
+      listen: { host: '::1', port: 0 },
+      secretFile: '/s',
+      stateDirectory: '/var/lib/g',
+      allowForce: ['wall-clock', 'more-cpus'],
+      user: 'carrier',
+    },
   ]);
 });
 
@@ -108,10 +119,11 @@ test('check, with and without a target', async () => {
     secretFile: undefined,
     stdio: 'log',
     compareContents: false,
+    force: [],
     json: false,
   };
   assert.equal(await asked('check', '9'), ['check', request]);
-  const line = 'check 9 b:1 --json --stdio null --compare-contents --secret-file /s';
+  const line = 'check 9 b:1 --json --stdio null --compare-contents --force file-differs --secret-file /s';
   assert.equal(await asked(...line.split(' ')), [
     'check',
     {
@@ -120,9 +132,18 @@ test('check, with and without a target', async () => {
       secretFile: '/s',
       stdio: 'null',
       compareContents: true,
+      force: ['file-differs'],
       json: true,
     },
   ]);
+});
+
+test('what one command line forces, the next does not', async () => {
+  assert.equal(await asked('4711', 'b:7777', '--force', 'wall-clock'), [
+    'migrate',
+    { ...defaults, force: ['wall-clock'] },
+  ]);
+  assert.equal(await asked('4711', 'b:7777'), ['migrate', defaults]);
 });
 
 test('secret and demo', async () => {
@@ -141,6 +162,9 @@ test('what is no command line', async () => {
     ['4711 b:7777 --max-rounds x', /--max-rounds takes/],
     ['4711 b:7777 --on-stall wait', /--on-stall takes/],
     ['4711 b:7777 --compress yes', /--compress takes/],
+    ['4711 b:7777 --force no-memory', /--force takes one of cpu-features, more-cpus, .*, not "no-memory"/],
+    ['check 9 b:1 --force wall-clock,more-cpus', /--force takes one of/],
+    ['agent --listen :1 --allow-force everything', /--allow-force takes one of/],
     ['agent', /required option '--listen <host:port>' not specified/],
     ['agent --listen 7777', /"7777" is no address/],
     ['check', /missing required argument 'pid'/],

@@ -2,6 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   parseChoice,
+  parseForce,
+  parseForces,
   parseMilliseconds,
   parsePid,
   parseRate,
@@ -10,6 +12,7 @@ import {
   parseTarget,
 } from '../../cli/values.js';
 import { MigrationError } from '../../shared/errors.js';
+import { forceableCodes } from '../../shared/force.js';
 
 function refuses(parse: (text: string) => unknown, texts: string[], pattern: RegExp): void {
   for (const text of texts) {
@@ -101,6 +104,20 @@ test('where standard streams go', () => {
   const parse = (text: string) => parseStdio('--stdio', text);
   for (const text of ['log', 'null', '/var/log/x']) assert.is(parse(text), text);
   refuses(parse, ['', 'Log', 'file', './x', '../x', '/a\0b'], /^--stdio takes/);
+});
+
+test('what can be forced, and what an agent allows', () => {
+  assert.is(parseForce('--force', 'wall-clock'), 'wall-clock');
+  refuses(
+    (text) => parseForce('--force', text),
+    ['', 'pid-taken', 'Wall-Clock', 'all'],
+    /^--force takes one of/,
+  );
+  const parse = (text: string) => parseForces('--allow-force', text);
+  assert.equal(parse('all'), forceableCodes);
+  assert.equal(parse('none'), []);
+  assert.equal(parse('wall-clock,signal-stack'), ['wall-clock', 'signal-stack']);
+  refuses(parse, ['', 'all,none', 'wall-clock,', 'no-memory'], /^--allow-force takes one of/);
 });
 
 test('choices', () => {

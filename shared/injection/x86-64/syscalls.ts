@@ -41,6 +41,7 @@ export const syscalls = {
   personality: 135,
   mlock: 149,
   prctl: 157,
+  archPrctl: 158,
   chroot: 161,
   sethostname: 170,
   setdomainname: 171,

@@ -15,7 +15,20 @@ const host = {
   pageBytes: 4096,
   vdso: digest,
   cpuFeatures: ['avx2', 'sse2'],
-  memoryBytes: 8 * 2 ** 30,
+  extendedStates: [
+    { component: 2, offset: 576, bytes: 256, dynamic: false },
+    { component: 18, offset: 2816, bytes: 8192, dynamic: true },
+  ],
+  possibleCpus: 8,
+  rseqFeatureBytes: 28,
+  clocksource: 'tsc',
+  tscKilohertz: 2_600_000,
+  hugePages: 'madvise',
+};
+const clocks = {
+  realtimeNs: 1_790_000_000_000_000_000n,
+  monotonicNs: 86_400_000_000_000n,
+  boottimeNs: 86_400_000_000_001n,
 };
 const mappings = [
   fileMapping(0x400, 2, '/usr/bin/x'),
@@ -27,16 +40,23 @@ const mappings = [
 export function fromSource(): Messages<FromSource> {
   const { directories, timers } = sampleState();
   return {
-    hello: { type: 'hello', host },
+    hello: { type: 'hello', host, clocks },
     offer: {
       type: 'offer',
       check: false,
       migration: '0123456789abcdef',
       name: 'x',
       ids: [4242, 4243],
-      residentBytes: 5 * 2 ** 30,
-      files: [{ path: '/usr/bin/x', stamp, directory: false }],
+      needs: {
+        privateBytes: 5 * 2 ** 30,
+        accountedBytes: 6 * 2 ** 30,
+        largestAccountedBytes: 2 ** 30,
+        mappings: 40,
+        lowestAddress: 0x400000n,
+      },
+      files: [{ path: '/usr/bin/x', stamp, directory: false, mapped: true }],
       compareContents: true,
+      force: ['wall-clock'],
       effectiveUid: 1000,
       hardLimits: [2n ** 64n - 1n, 1024n],
       stdio: 'log',
@@ -44,8 +64,9 @@ export function fromSource(): Messages<FromSource> {
     identities: {
       type: 'identities',
       files: [
-        { path: '/usr/bin/x', sha256: digest },
-        { path: '/gone', sha256: null },
+        { path: '/usr/bin/x', identity: `sha256:${digest}` },
+        { path: '/usr/lib/y', identity: 'build-id:0123456789abcdef' },
+        { path: '/gone', identity: null },
       ],
     },
     build: { type: 'build', mappings, state: sampleState() },
@@ -73,11 +94,13 @@ export function fromSource(): Messages<FromSource> {
 
 export function fromTarget(): Messages<FromTarget> {
   return {
-    hello: { type: 'hello', host },
+    hello: { type: 'hello', host, clocks },
     identify: { type: 'identify', paths: ['/usr/bin/x'] },
     verdict: {
       type: 'verdict',
       blockers: [{ code: 'pid-taken', what: 'it is in use', phase: 'preflight', object: 'pid 4242' }],
+      forced: [{ code: 'wall-clock', what: 'it is 5 s ahead', phase: 'preflight', object: 'CLOCK_REALTIME' }],
+      notes: ['a note'],
     },
     built: { type: 'built', pid: 17 },
     applied: { type: 'applied' },
