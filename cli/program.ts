@@ -4,6 +4,7 @@ import { ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
 import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
+import { trackerNames } from '../source-agent/tracker/index.js';
 import type { Commands } from './requests.js';
 import {
   parseChoice,
@@ -81,6 +82,11 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .addOption(stdioOption())
     .addOption(compareOption())
     .option('--compress <when>', 'compress pages: auto, always or never', defaultOptions.compress)
+    .option(
+      '--tracker <name>',
+      'how written pages are found: auto, userfault, soft-dirty, or none (stop and copy)',
+      defaultOptions.tracker,
+    )
     .addOption(jsonOption('one JSON object a line, the last the result'))
     .option('--quiet', 'print nothing but an error; with --json only the result')
     .action(async (pid: string, target: string, options: Values & Switches) => {
@@ -95,6 +101,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
         stdio: parseStdio('--stdio', text(options.stdio)!),
         compareContents: options.compareContents === true,
         compress: parseChoice('--compress', ['auto', 'always', 'never'], text(options.compress)!),
+        tracker: parseChoice('--tracker', ['auto', ...trackerNames], text(options.tracker)!),
         json: options.json === true,
         quiet: options.quiet === true,
       };

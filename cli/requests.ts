@@ -15,6 +15,7 @@ export interface MigrateRequest
     | 'stdio'
     | 'compareContents'
     | 'compress'
+    | 'tracker'
   > {
   secretFile: string | undefined;
   json: boolean;

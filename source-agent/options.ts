@@ -2,6 +2,7 @@
 import type { Address } from '../shared/protocol/address.js';
 import type { Secret } from '../shared/secret.js';
 import type { MigrationEvent } from './report.js';
+import type { TrackerName } from './tracker/index.js';
 
 export interface MigrationOptions {
   pid: number;
@@ -21,6 +22,8 @@ export interface MigrationOptions {
   compareContents: boolean;
   /** Compress pages: auto (when the link is slow), always, never. */
   compress: 'auto' | 'always' | 'never';
+  /** How written pages are found: auto takes the best that works. */
+  tracker: TrackerName | 'auto';
   onEvent: (event: MigrationEvent) => void;
   /** Aborts the migration; before the decision only. */
   signal?: AbortSignal;
@@ -34,4 +37,5 @@ export const defaultOptions = {
   stdio: 'log',
   compareContents: false,
   compress: 'auto',
+  tracker: 'auto',
 } as const satisfies Partial<MigrationOptions>;
