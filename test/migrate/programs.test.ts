@@ -1,19 +1,22 @@
 // time limit: 900 s
-/** Each self-checking program is moved once and then checks itself. */
+/** Each self-checking program is moved once with each tracker and then checks itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ProgramRun, type StartOptions } from '../support/programs.js';
+import { availableTrackers } from '../support/trackers.js';
 import { TwoHosts } from '../support/two-hosts.js';
 
 interface Variant extends StartOptions {
   name: string;
+  /** Its memory is what it is about, or it is the whole walk once: moved without a tracker as well. */
+  memory?: boolean;
   /** Milliseconds between the program's READY and the move. */
   settleMs?: number;
 }
 
 const variants: Variant[] = [
-  { name: 'memory' },
+  { name: 'memory', memory: true },
   { name: 'threads' },
   { name: 'registers' },
   { name: 'signals' },
@@ -33,24 +36,29 @@ const variants: Variant[] = [
     options: ['--seconds', '10', '--slack', '2', '--without', 'rt_sigtimedwait'],
     settleMs: 5000,
   },
-  { name: 'six' },
+  { name: 'six', memory: true },
+  // As fast as it can: it maps, moves, drops, protects and fills its memory.
+  { name: 'memory-churn', options: ['--mb', '64', '--ops', '0'], memory: true },
   { name: 'memory-churn', options: ['--mb', '32'] },
   { name: 'memory-churn', options: ['--mb', '32', '--uid', '65534'] },
   { name: 'writer', options: ['--mb', '64', '--rate', '50', '--window', '16'] },
 ];
 
-for (const { name, settleMs = 0, ...start } of variants) {
-  test([name, ...(start.options ?? [])].join(' '), async () => {
-    await using hosts = await TwoHosts.start();
-    using run = await ProgramRun.start(name, start);
-    await sleep(settleMs);
-    const { code, result, output } = await hosts.move(run.pid);
-    assert.is(code, 0, `${output}\n${hosts.targetLog}`);
-    assert.is(result.outcome, 'moved');
-    const { failures } = await run.check();
-    assert.equal(failures, []);
-    assert.ok(run.lines().includes('PASS'));
-  });
+for (const tracker of availableTrackers()) {
+  for (const { name, memory = false, settleMs = 0, ...start } of variants) {
+    if (tracker === 'none' && !memory) continue;
+    test([name, ...(start.options ?? []), 'with', tracker].join(' '), async () => {
+      await using hosts = await TwoHosts.start();
+      using run = await ProgramRun.start(name, start);
+      await sleep(settleMs);
+      const { code, result, output } = await hosts.move(run.pid, '--tracker', tracker);
+      assert.is(code, 0, `${output}\n${hosts.targetLog}`);
+      assert.is(result.outcome, 'moved');
+      const { failures } = await run.check();
+      assert.equal(failures, []);
+      assert.ok(run.lines().includes('PASS'));
+    });
+  }
 }
 
 test.run();

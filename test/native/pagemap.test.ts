@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { native, PageCategory, ScanMode } from '../../native/index.js';
 import { isKernelError } from '../../shared/errors.js';
+import { isAvailable } from '../support/trackers.js';
 import { PageOwner, PageOwnerProgram, page, protection } from './page-owner.js';
 
 const test = suite<{ program: PageOwnerProgram; owner: PageOwner }>('pagemap');
@@ -16,10 +17,17 @@ test.before.each(async (context) => {
 test.after.each(({ owner }) => owner.end());
 test.after(({ program }) => program.remove());
 
+/** Tests of what only the ioctl PAGEMAP_SCAN can do: Linux 6.7. */
+const testScan: (name: string, run: Parameters<typeof test>[1]) => void = isAvailable('userfault')
+  ? (name, run) => {
+      test(name, run);
+    }
+  : () => {};
+
 const { present } = PageCategory;
 const span = (...words: bigint[]) => BigUint64Array.of(...words);
 
-test('collect finds what was written once, and protects it again', async ({ owner }) => {
+testScan('collect finds what was written once, and protects it again', async ({ owner }) => {
   const bytes = 64n * page;
   const address = await owner.map(bytes);
   await owner.command('track', address, bytes);
@@ -36,7 +44,7 @@ test('collect finds what was written once, and protects it again', async ({ owne
   assert.equal(collect().pages, span(address + 3n * page, address + 4n * page, present));
 });
 
-test('collect tells the zero page', async ({ owner }) => {
+testScan('collect tells the zero page', async ({ owner }) => {
   const bytes = 16n * page;
   const address = await owner.map(bytes);
   await owner.fill(address, bytes);
@@ -47,7 +55,7 @@ test('collect tells the zero page', async ({ owner }) => {
   assert.equal(found, span(address + 5n * page, address + 6n * page, present | PageCategory.zero));
 });
 
-test('final sees writes without taking them, and dropped pages as category 0', async ({ owner }) => {
+testScan('final sees writes without taking them, and dropped pages as category 0', async ({ owner }) => {
   const bytes = 64n * page;
   const address = await owner.map(bytes);
   await owner.fill(address, bytes);
@@ -67,28 +75,37 @@ test('final sees writes without taking them, and dropped pages as category 0', a
   }
 });
 
-test('content leaves out holes, the zero page, file pages and guard pages', async ({ owner, program }) => {
-  const bytes = 32n * page;
-  const address = await owner.map(bytes);
-  await owner.fill(address + page, 2n * page);
-  native.readMemory(owner.pid, address + 8n * page, 4096); // maps the zero page
-  await owner.fill(address + 20n * page, page);
-  await owner.command('guard', address + 24n * page, 2n * page);
-  const path = join(program.folder, 'file');
-  writeFileSync(path, Buffer.alloc(8 * 4096, 1));
-  const file = BigInt(`0x${await owner.command('mapfile', 8n * page, path)}`);
-  native.readMemory(owner.pid, file, 8 * 4096);
-  await owner.fill(file + 3n * page, page);
-  const spans = [span(address, address + bytes), span(file, file + 8n * page)];
-  const [anonymous, copied] = spans.map((it) => native.scanPages(owner.pagemap, it, ScanMode.content));
-  assert.equal(
-    anonymous!.pages,
-    span(address + page, address + 3n * page, present, address + 20n * page, address + 21n * page, present),
-  );
-  assert.equal(copied!.pages, span(file + 3n * page, file + 4n * page, present));
-});
+/** By PAGEMAP_SCAN where the kernel has it, and by reading, which every kernel has. */
+const contentModes = [
+  ['content', ScanMode.content],
+  ['content by reading', ScanMode.contentByReading],
+] as const;
 
-test('an untracked mapping is reported, and nothing beside it is lost', async ({ owner }) => {
+for (const [name, mode] of contentModes) {
+  test(`${name} leaves out holes, the zero page, file pages and guard pages`, async ({ owner, program }) => {
+    const bytes = 32n * page;
+    const address = await owner.map(bytes);
+    await owner.fill(address + page, 2n * page);
+    native.readMemory(owner.pid, address + 8n * page, 4096); // maps the zero page
+    await owner.fill(address + 20n * page, page);
+    // MADV_GUARD_INSTALL: Linux 6.13
+    await owner.command('guard', address + 24n * page, 2n * page);
+    const path = join(program.folder, 'file');
+    writeFileSync(path, Buffer.alloc(8 * 4096, 1));
+    const file = BigInt(`0x${await owner.command('mapfile', 8n * page, path)}`);
+    native.readMemory(owner.pid, file, 8 * 4096);
+    await owner.fill(file + 3n * page, page);
+    const spans = [span(address, address + bytes), span(file, file + 8n * page)];
+    const [anonymous, copied] = spans.map((it) => native.scanPages(owner.pagemap, it, mode));
+    assert.equal(
+      anonymous!.pages,
+      span(address + page, address + 3n * page, present, address + 20n * page, address + 21n * page, present),
+    );
+    assert.equal(copied!.pages, span(file + 3n * page, file + 4n * page, present));
+  });
+}
+
+testScan('an untracked mapping is reported, and nothing beside it is lost', async ({ owner }) => {
   const part = 16n * page;
   const address = await owner.map(3n * part);
   const [a, b, c] = [address, address + part, address + 2n * part];
@@ -110,7 +127,7 @@ test('an untracked mapping is reported, and nothing beside it is lost', async ({
   assert.equal(native.scanPages(owner.pagemap, spans, ScanMode.collect).pages, span());
 });
 
-test('an empty span of 64 GB costs next to nothing', async ({ owner }) => {
+testScan('an empty span of 64 GB costs next to nothing', async ({ owner }) => {
   const bytes = 64n << 30n;
   const address = await owner.map(bytes);
   await owner.fill(address + (33n << 30n), page);
@@ -135,15 +152,17 @@ test('results of any number of ranges and threads are whole and in order', async
   }
   for (let i = 0; i < expected.length; i += 3) await owner.command('drop', expected[i + 1]!, page);
   const spans = span(address, address + bytes);
-  assert.equal(native.scanPages(owner.pagemap, spans, ScanMode.content).pages, span(...expected));
-  for (const threads of [1, 2, 4]) {
-    const result = await native.scanPagesAsync(owner.pagemap, spans, ScanMode.content, threads);
-    assert.equal(result.pages, span(...expected));
+  for (const [, mode] of contentModes) {
+    assert.equal(native.scanPages(owner.pagemap, spans, mode).pages, span(...expected));
+    for (const threads of [1, 2, 4]) {
+      const result = await native.scanPagesAsync(owner.pagemap, spans, mode, threads);
+      assert.equal(result.pages, span(...expected));
+    }
   }
   assert.equal((await native.scanPagesAsync(owner.pagemap, span(), ScanMode.content, 2)).pages, span());
 });
 
-test('a descriptor that is no pagemap fails as KernelError', async ({ owner }) => {
+testScan('a descriptor that is no pagemap fails as KernelError', async ({ owner }) => {
   const spans = span(page, 2n * page);
   assert.throws(
     () => native.scanPages(owner.memory, spans, ScanMode.content),
