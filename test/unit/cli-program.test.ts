@@ -45,6 +45,7 @@ const defaults = {
   stdio: 'log',
   compareContents: false,
   compress: 'auto',
+  tracker: 'auto',
   json: false,
   quiet: false,
 };
@@ -56,7 +57,7 @@ test('a move with nothing said', async () => {
 test('a move with everything said, before and after the operands', async () => {
   const line =
     '--max-downtime 2.5 --max-rounds 7 --bandwidth 100MB 4711 --on-stall cancel b:7777 --stdio /x ' +
-    '--compare-contents --compress never --json --quiet --secret-file /s';
+    '--compare-contents --compress never --tracker soft-dirty --json --quiet --secret-file /s';
   assert.equal(await asked(...line.split(' ')), [
     'migrate',
     {
@@ -69,6 +70,7 @@ test('a move with everything said, before and after the operands', async () => {
       stdio: '/x',
       compareContents: true,
       compress: 'never',
+      tracker: 'soft-dirty',
       json: true,
       quiet: true,
     },
@@ -141,6 +143,7 @@ test('what is no command line', async () => {
     ['4711 b:7777 --max-rounds x', /--max-rounds takes/],
     ['4711 b:7777 --on-stall wait', /--on-stall takes/],
     ['4711 b:7777 --compress yes', /--compress takes/],
+    ['4711 b:7777 --tracker best', /--tracker takes/],
     ['agent', /required option '--listen <host:port>' not specified/],
     ['agent --listen 7777', /"7777" is no address/],
     ['check', /missing required argument 'pid'/],
