@@ -53,10 +53,16 @@ static Napi::Value ScanPagesAsync(const Napi::CallbackInfo& info, const std::sha
   job->pieces = CutPieces(ReadRanges<Range>(info[1]), threads);
   job->results.resize(job->pieces.size());
   auto deferred = Napi::Promise::Deferred::New(env);
-  mailbox->Hold(env);
   const auto work = [job](size_t i) {
     job->results[i] = ScanPages(job->pagemap.Get(), job->pieces[i], job->mode);
   };
+  // Waking a thread takes longer than a single piece.
+  if (job->pieces.size() <= 1) {
+    if (job->pieces.size() == 1) work(0);
+    deferred.Resolve(ToJavaScript(env, job->Collected()));
+    return deferred.Promise();
+  }
+  mailbox->Hold(env);
   SharedWork::Begin(job->pieces.size(), threads, work, [job, deferred, mailbox](const auto& failure) {
     mailbox->Post([job, deferred, mailbox, failure](Napi::Env env) {
       mailbox->Release(env);

@@ -44,15 +44,16 @@ std::vector<std::vector<R>> CutPieces(const std::vector<R>& spans, int threads) 
 // Pieces of work done by several threads, each piece once; the first failure ends it.
 class SharedWork : public std::enable_shared_from_this<SharedWork> {
  public:
-  // `work(i)` may throw KernelFailure; `done` runs on the last thread to finish.
+  // `work(i)` may throw KernelFailure; `done` runs on the last of at most `threads` threads to finish.
   static void Begin(size_t pieces, int threads, std::function<void(size_t)> work,
                     std::function<void(const std::optional<KernelFailure>&)> done) {
     auto shared = std::make_shared<SharedWork>();
     shared->pieces_ = pieces;
-    shared->running_ = threads;
+    const int workers = std::max<int>(1, std::min<size_t>(threads, pieces));
+    shared->running_ = workers;
     shared->work_ = std::move(work);
     shared->done_ = std::move(done);
-    for (int i = 0; i < threads; i++) {
+    for (int i = 0; i < workers; i++) {
       ThreadPool::Shared().Run([shared] { shared->Work(); });
     }
   }

@@ -85,6 +85,11 @@ Napi::Value SoftDirtyPages::Take(const Napi::CallbackInfo& info) {
     std::optional<KernelFailure> failure;
     std::latch over(1);
     const auto work = [reading](size_t piece) { reading->Read(piece); };
+    // Waking a thread takes longer than a single piece.
+    if (reading->pieces.size() <= 1) {
+      if (reading->pieces.size() == 1) work(0);
+      return reading->ToJavaScript(info.Env());
+    }
     SharedWork::Begin(reading->pieces.size(), std::max(1, Int(info[2])), work, [&](const auto& result) {
       failure = result;
       over.count_down();
