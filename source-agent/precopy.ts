@@ -118,7 +118,11 @@ export class PreCopy {
     const maps = this.process.mapsText();
     const changed = maps !== this.#maps;
     const layout = changed ? this.#look(null) : this.#layout;
-    if (changed) this.tracker.watch(trackedMappings(layout));
+    if (changed) {
+      // Before the scan, which goes on while the target is told.
+      this.tracker.forget(subtract([wholeAddressSpace], mergeRanges(changeOf(this.#layout, layout).kept)));
+      this.tracker.watch(trackedMappings(layout));
+    }
     this.#maps = maps;
     const collected = this.tracker.collectFinal();
     return { changed, layout, mappings: inOrder(parseMaps(maps)), collected };

@@ -30,6 +30,7 @@ PageHistory::Chunk* PageHistory::Find(uint64_t number, bool make) {
 PageHistory::Found PageHistory::Read(int pagemap, const std::vector<TaggedRange>& spans, bool take,
                                      const PageSet* sent) {
   const uint64_t zeroFrame = ZeroFrame();
+  std::shared_lock reader(reading_);
   Found found;
   std::vector<Range> own, marked;
   for (const TaggedRange& span : spans) {
@@ -63,6 +64,7 @@ PageHistory::Found PageHistory::Read(int pagemap, const std::vector<TaggedRange>
 
 void PageHistory::Forget(const std::vector<Range>& ranges) {
   constexpr uint64_t kChunkBytes = kChunkPages * kPageBytes;
+  std::unique_lock alone(reading_);
   std::lock_guard lock(mutex_);
   for (const Range& range : ranges) {
     for (auto it = chunks_.lower_bound(range.start / kChunkBytes); it != chunks_.end();) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <vector>
 
 #include "page_set.h"
@@ -33,7 +34,8 @@ class PageHistory {
   using Chunk = std::array<uint64_t, kChunkPages>;
   Chunk* Find(uint64_t number, bool make);
 
-  std::mutex mutex_;  // of the map; the chunks belong to whoever reads that part of the address space
+  std::shared_mutex reading_;  // shared by readers; forgetting waits for them
+  std::mutex mutex_;           // of the map; the chunks belong to whoever reads that part of the address space
   std::map<uint64_t, std::unique_ptr<Chunk>> chunks_;
 };
 
