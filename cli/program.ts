@@ -4,6 +4,7 @@ import { type ErrorCode, ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
 import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
+import { trackerNames } from '../source-agent/tracker/index.js';
 import type { Commands } from './requests.js';
 import {
   parseChoice,
@@ -91,6 +92,11 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .addOption(compareOption())
     .addOption(forceOption())
     .option('--compress <when>', 'compress pages: auto, always or never', defaultOptions.compress)
+    .option(
+      '--tracker <name>',
+      'how written pages are found: auto, userfault, soft-dirty, or none (stop and copy)',
+      defaultOptions.tracker,
+    )
     .addOption(jsonOption('one JSON object a line, the last the result'))
     .option('--quiet', 'print nothing but an error; with --json only the result')
     .action(async (pid: string, target: string, { force, ...options }: Values & Switches & Forced) => {
@@ -106,6 +112,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
         compareContents: options.compareContents === true,
         force,
         compress: parseChoice('--compress', ['auto', 'always', 'never'], text(options.compress)!),
+        tracker: parseChoice('--tracker', ['auto', ...trackerNames], text(options.tracker)!),
         json: options.json === true,
         quiet: options.quiet === true,
       };

@@ -1,5 +1,5 @@
 /** What a migration tells while it goes on: one line for each round, and on a terminal the step it is at. */
-import type { MigrationEvent, RoundEvent, StepEvent } from '../source-agent/report.js';
+import type { MigrationEvent, RoundEvent, StepEvent, TrackerEvent } from '../source-agent/report.js';
 import { formatBytes, formatMs, formatRate } from './units.js';
 
 const stepTexts: Record<StepEvent['step'], string> = {
@@ -32,6 +32,12 @@ export function formatRound(event: RoundEvent): string {
   ].join('  ');
 }
 
+/** What a freeze that carries everything means is said aloud. */
+export function formatTracker({ tracker, why }: Pick<TrackerEvent, 'tracker' | 'why'>): string {
+  const name = tracker === 'none' ? 'none: stop and copy, one freeze carries everything' : tracker;
+  return `${name} (${why})`;
+}
+
 export interface ProgressSink {
   isTTY?: boolean;
   write(text: string): unknown;
@@ -47,6 +53,8 @@ export class Progress {
   show(event: MigrationEvent): void {
     if (event.event === 'round') {
       this.line(formatRound(event));
+    } else if (event.event === 'tracker') {
+      this.line(`tracker ${formatTracker(event)}`);
     } else if (this.sink.isTTY) {
       this.sink.write(`${clearLine}${formatStep(event)}`);
       this.#hasStep = true;

@@ -1,5 +1,6 @@
 /** The report at the end of a migration, for people; `--json` prints the Report itself. */
 import type { Report } from '../source-agent/report.js';
+import { formatTracker } from './progress.js';
 import { plain, type Styles } from './styles.js';
 import { formatBytes, formatCount, formatMs } from './units.js';
 
@@ -15,7 +16,7 @@ export function formatReport(report: Report, target: string, styles: Styles = pl
     ['  on the wire', formatBytes(bytes.wire)],
     ['  zero pages', formatBytes(bytes.zero)],
     ['  last round', formatBytes(bytes.lastRound)],
-    ['tracker', report.tracker],
+    ['tracker', formatTracker({ tracker: report.tracker, why: report.trackerWhy })],
     ['output', report.log === null ? 'no stream leads out' : `${report.log} on the target`],
     ...report.notes.map((note): [string, string] => ['note', note]),
   ];

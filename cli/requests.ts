@@ -17,6 +17,7 @@ export interface MigrateRequest
     | 'compareContents'
     | 'force'
     | 'compress'
+    | 'tracker'
   > {
   secretFile: string | undefined;
   json: boolean;

@@ -72,7 +72,7 @@ export interface NativeCarrier {
   release(): void;
 }
 
-// ---------------------------------------------------------------- pages (src/pagemap.cc, userfault.cc)
+// ---------------------------------------------------------------- pages (src/pagemap.cc, userfault.cc, soft_dirty_pages.cc)
 
 export const ScanMode = {
   /** Written and present or swapped pages (categories present, swapped, zero); they are write-protected again in the
@@ -86,6 +86,8 @@ export const ScanMode = {
   /** collect and final for private file mappings: pages of the file itself are left out. */
   collectOwn: 3,
   finalOwn: 4,
+  /** content as kernels without PAGEMAP_SCAN have it, by reading the file: where content cannot scan it does the same. */
+  contentByReading: 5,
 } as const;
 export type ScanMode = (typeof ScanMode)[keyof typeof ScanMode];
 
@@ -129,6 +131,26 @@ export interface NativeSentPages {
   /** All marked pages as merged ranges. */
   all(): Ranges;
   readonly count: number;
+}
+
+/**
+ * Pages of one process by their soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst), and by where each was
+ * when it was last taken: moved by mremap(2) with its page table a page keeps its bit, so a clean page need not be the
+ * one that was there before. `spans` are sorted and disjoint, stride 3: [start, end, RunFlag]. `pagemap` must have been
+ * opened with CAP_SYS_ADMIN: else the places are not told.
+ */
+export interface NativeSoftDirtyPages {
+  /** Pages with content of their own that were written or came since they were taken; they are taken now. To be called
+   *  on a stopped process right before its bits are cleared. Blocks; `runs` has stride 3 and the flags of the spans. */
+  take(pagemap: number, spans: BigUint64Array, threads: number): { runs: BigUint64Array };
+  /** The same without taking them, and which of the sent pages have no content of their own any more. */
+  look(
+    pagemap: number,
+    spans: BigUint64Array,
+    threads: number,
+  ): Promise<{ runs: BigUint64Array; dropped: Ranges }>;
+  /** As if these had never been taken. */
+  forget(ranges: Ranges): void;
 }
 
 /** Third word of a run handed to the sender. */
@@ -339,6 +361,16 @@ interface Addon {
   userfaultRegister(userfault: number, start: bigint, end: bigint, mode: number): void;
   /** Takes the write protection off: every page in the range counts as written. */
   userfaultUnprotect(userfault: number, start: bigint, end: bigint): void;
+
+  // tracking_probe.cc
+  /** Whether writes to a page of ours are told by a userfaultfd with these features and PAGEMAP_SCAN, once each. Throws
+   *  KernelError: the call that this kernel, or our rights, do not allow. */
+  probeUserfault(features: bigint): boolean;
+
+  // soft_dirty_pages.cc
+  SoftDirtyPages: new (
+    sent: NativeSentPages,
+  ) => NativeSoftDirtyPages;
 
   // sent_pages.cc, page_sender.cc, page_receiver.cc
   SentPages: new () => NativeSentPages;

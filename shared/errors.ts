@@ -291,11 +291,12 @@ export const catalogue = {
   // what happened on the way
   'tracker-unavailable': {
     exit: ExitCode.refused,
-    advice: 'This kernel offers no way to track writes (userfaultfd write-protect needs Linux 6.7).',
+    advice: 'This kernel does not offer that tracker; leave --tracker out and the best that works is taken.',
   },
   'tracker-taken': {
     exit: ExitCode.refused,
-    advice: 'The program uses userfaultfd itself, or another tracker is armed.',
+    advice:
+      'Another tracker is at work on this process (a migration, a dump, a debugger): end it and try again.',
   },
   'stop-timeout': {
     exit: ExitCode.failed,

@@ -25,11 +25,11 @@ import { StackWatch } from './signal-stacks.js';
 import { SourceProcess } from './source-process.js';
 import { difference } from './state-difference.js';
 import { Stopper } from './stop.js';
+import type { Choice } from './tracker/choice.js';
 import type { Tracker } from './tracker/index.js';
-import { UserfaultTracker } from './tracker/userfault.js';
+import { TrackerSelection } from './tracker/selection.js';
 
 const buildMs = 60000;
-const scanThreads = 2;
 /** Code that ran once is compiled; a few times more, and it is fast. */
 const rehearsals = 4;
 
@@ -61,27 +61,31 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const { sameInode, notes } = await interruption.during(preflown);
   const stacks = new StackWatch(acquaintance, options.force);
 
-  using rehearsal = tryRehearsal(pipes, notes);
   const sent = new native.SentPages();
+  const stopper = new Stopper(process, pipes, stacks);
+  const selection = new TrackerSelection(options.tracker, stopper, sent);
+  using rehearsal = tryRehearsal(pipes, selection, notes);
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
-  const stopper = new Stopper(process, pipes, stacks);
   let tracker: Tracker | undefined;
   try {
     step('arm');
-    const armed = arm(stopper, sent, conversation, stream);
+    const armed = arm(stopper, sent, conversation, stream, selection);
     tracker = armed.tracker;
+    const { choice } = selection;
+    options.onEvent({ event: 'tracker', ...choice });
+    const tracked = isTracked(choice, options);
     step('build');
     const build = { type: 'build', mappings: armed.layout, state: armed.state } as const;
     await interruption.during(conversation.ask(build, buildMs, 'built'));
 
     step('rounds');
     const { precopy } = armed;
-    const rounds = await sendRounds(precopy, stream, options, interruption);
+    const rounds = tracked ? await sendRounds(precopy, stream, options, interruption) : [];
 
     step('settle');
     const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
-    const closing = await closeRounds(precopy, options, rounds.length, interruption);
+    const closing = tracked ? await closeRounds(precopy, options, rounds.length, interruption) : [];
 
     step('freeze');
     // What ran a moment ago is still in the caches.
@@ -114,7 +118,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       totalMs: performance.now() - startedMs,
       frozenMs: clock.totalMs,
       phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
-      tracker: tracker.name,
+      tracker: choice.tracker,
+      trackerWhy: choice.why,
       notes: [...notes, ...stacks.notes, ...running.notes],
       log: running.log,
     };
@@ -141,25 +146,43 @@ async function preflight(
   return { sameInode, notes: [...forced.map(noteOf), ...judgement.notes] };
 }
 
+/**
+ * False for stop and copy. Throws MigrationError 'downtime-exceeded' where it is not what was asked for: nobody can say
+ * then how long the freeze will be.
+ */
+function isTracked({ tracker, why }: Choice, { tracker: wanted, onStall }: MigrationOptions): boolean {
+  if (tracker !== 'none') return true;
+  if (wanted === 'none' || onStall === 'force') return false;
+  const what = `one freeze would have to carry everything, and --on-stall says cancel: ${why}`;
+  throw new MigrationError('downtime-exceeded', what);
+}
+
 /** The first, short stop: the tracker is made in the program, and its whole state is read once. */
 function arm(
   stopper: Stopper,
   sent: InstanceType<typeof native.SentPages>,
   conversation: Conversation,
   stream: PageStream,
+  selection: TrackerSelection,
 ) {
-  const { process } = stopper;
   let tracker: Tracker | undefined;
   try {
     let state: State;
     {
       using frozen = stopper.freeze();
       frozen.carry(stopper.mappings());
-      tracker = UserfaultTracker.open(frozen, sent, scanThreads);
+      tracker = selection.open(frozen);
       state = stopper.capture(frozen, []);
     }
-    const precopy = new PreCopy(process, conversation, stream, tracker, sent);
-    return { tracker, precopy, state, layout: precopy.begin(null) };
+    for (;;) {
+      const precopy = new PreCopy(stopper.process, conversation, stream, tracker, sent);
+      try {
+        return { tracker, precopy, state, layout: precopy.begin(null) };
+      } catch (error) {
+        tracker.close();
+        tracker = selection.instead(error);
+      }
+    }
   } catch (error) {
     tracker?.close();
     throw error;
@@ -187,10 +210,10 @@ async function settle(
 }
 
 /** Without it the freeze is longer, that is all: the report says so. */
-function tryRehearsal(pipes: PipeCensus, notes: string[]): Rehearsal | null {
+function tryRehearsal(pipes: PipeCensus, { choice }: TrackerSelection, notes: string[]): Rehearsal | null {
   let rehearsal: Rehearsal | null = null;
   try {
-    rehearsal = Rehearsal.begin(pipes);
+    rehearsal = Rehearsal.begin(pipes, choice.tracker);
     rehearsal.perform(rehearsals);
     return rehearsal;
   } catch (error) {

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../shared/errors.js';
 import type { Address } from '../shared/protocol/address.js';
 import type { Secret } from '../shared/secret.js';
 import type { MigrationEvent } from './report.js';
+import type { TrackerName } from './tracker/index.js';
 
 export interface MigrationOptions {
   pid: number;
@@ -24,6 +25,8 @@ export interface MigrationOptions {
   force: readonly ErrorCode[];
   /** Compress pages: auto (when the link is slow), always, never. */
   compress: 'auto' | 'always' | 'never';
+  /** How written pages are found: auto takes the best that works. */
+  tracker: TrackerName | 'auto';
   onEvent: (event: MigrationEvent) => void;
   /** Aborts the migration; before the decision only. */
   signal?: AbortSignal;
@@ -38,4 +41,5 @@ export const defaultOptions = {
   compareContents: false,
   force: [],
   compress: 'auto',
+  tracker: 'auto',
 } as const satisfies Partial<MigrationOptions>;

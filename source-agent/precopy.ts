@@ -16,6 +16,8 @@ const answerMs = 30000;
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
 const roundMs = 24 * 3600 * 1000;
 
+const wholeAddressSpace: AddressRange = { start: 0n, end: 1n << 56n };
+
 export interface RoundResult {
   sent: SendResult;
   /** Bytes of pages that had to be looked at: sent, marked as zero, or skipped. */
@@ -111,8 +113,9 @@ export class PreCopy {
 
   /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
   async #announce(layout: Mapping[]): Promise<void> {
-    const { kept } = changeOf(this.#layout, layout);
-    this.sent.forget(flatten(subtract(this.#layout, mergeRanges(kept))));
+    const kept = mergeRanges(changeOf(this.#layout, layout).kept);
+    this.sent.forget(flatten(subtract(this.#layout, kept)));
+    this.tracker.forget(subtract([wholeAddressSpace], kept));
     this.#layout = layout;
     await this.conversation.ask({ type: 'layout', mappings: layout }, answerMs, 'applied');
   }
@@ -121,7 +124,11 @@ export class PreCopy {
   beginFinal(): FinalScan {
     const changed = this.#read(this.process.mapsText());
     const layout = changed ? this.#look(null) : this.#layout;
-    if (changed) this.tracker.watch(trackedMappings(layout));
+    if (changed) {
+      // Before the scan, which goes on while the target is told.
+      this.tracker.forget(subtract([wholeAddressSpace], mergeRanges(changeOf(this.#layout, layout).kept)));
+      this.tracker.watch(trackedMappings(layout));
+    }
     return { changed, layout, mappings: this.#mappings, collected: this.tracker.collectFinal() };
   }
 

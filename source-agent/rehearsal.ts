@@ -2,52 +2,37 @@
  * The freeze, rehearsed with a stand-in: a child of ours that only waits. The first stop of a real program would else
  * be the one in which all of this code is compiled and fetched, which takes several times as long as running it.
  */
-import { closeSync } from 'node:fs';
-import { native, skeletonProgram } from '../native/index.js';
+import { native } from '../native/index.js';
 import { endSource } from './ending.js';
 import { hold } from './holder.js';
 import type { PipeCensus } from './pipe-census.js';
 import { SourceProcess } from './source-process.js';
+import { StandIn } from './stand-in.js';
 import { difference } from './state-difference.js';
 import { Stopper } from './stop.js';
+import type { TrackerName } from './tracker/index.js';
 import { UserfaultTracker } from './tracker/userfault.js';
-
-const stopMs = 2000;
-const SIGKILL = 9;
 
 export class Rehearsal implements Disposable {
   readonly #stopper: Stopper;
-  #ended = false;
 
   private constructor(
-    readonly process: SourceProcess,
+    private readonly standIn: StandIn,
+    private readonly process: SourceProcess,
     pipes: PipeCensus,
-    /** The stand-in's standard input ends with us, and it with that. */
-    private readonly lifeline: number,
+    private readonly tracker: TrackerName,
   ) {
     this.#stopper = new Stopper(process, pipes);
   }
 
   /** Throws where no stand-in can be made or stopped, which need not stand in a migration's way. */
-  static begin(pipes: PipeCensus): Rehearsal {
-    const [input, lifeline] = native.pipe();
+  static begin(pipes: PipeCensus, tracker: TrackerName): Rehearsal {
+    const standIn = StandIn.start();
     try {
-      const descriptors: [number, number][] = [[input, 0]];
-      const pid = native.spawn({ program: skeletonProgram, pids: [], descriptors, newSession: false });
-      try {
-        // The start of a program lets its parent go on before anything of it is mapped; it can be stopped once it runs.
-        native.seizeAndStop([pid], 0, stopMs);
-        native.detach([pid]);
-        return new Rehearsal(SourceProcess.open(pid), pipes, lifeline);
-      } catch (error) {
-        end(pid);
-        throw error;
-      }
+      return new Rehearsal(standIn, SourceProcess.open(standIn.pid), pipes, tracker);
     } catch (error) {
-      closeSync(lifeline);
+      standIn[Symbol.dispose]();
       throw error;
-    } finally {
-      closeSync(input);
     }
   }
 
@@ -56,7 +41,7 @@ export class Rehearsal implements Disposable {
     for (let i = 0; i < times; i += 1) {
       using frozen = this.#stopper.freeze();
       frozen.carry(this.#stopper.mappings());
-      UserfaultTracker.open(frozen, new native.SentPages(), 1).close();
+      if (this.tracker === 'userfault') UserfaultTracker.open(frozen, new native.SentPages(), 1).close();
       const state = this.#stopper.capture(frozen, []);
       difference({ ...state, threads: [] }, state);
     }
@@ -64,25 +49,18 @@ export class Rehearsal implements Disposable {
 
   /** The stand-in is held and ended as the source will be. */
   [Symbol.dispose](): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    const { pid } = this.process;
+    if (this.standIn.hasEnded) return;
+    using _standIn = this.standIn;
+    using _process = this.process;
     try {
       const frozen = this.#stopper.freeze();
       frozen.carry(this.#stopper.mappings());
       frozen.holdAll();
-      hold(pid);
+      hold(this.standIn.pid);
       endSource(frozen);
+      this.standIn.ended();
     } catch {
-      end(pid);
-    } finally {
-      this.process[Symbol.dispose]();
-      closeSync(this.lifeline);
+      // The stand-in is killed as it goes out of scope.
     }
   }
-}
-
-function end(pid: number): void {
-  native.kill(pid, SIGKILL);
-  while (native.reap(pid) === null);
 }

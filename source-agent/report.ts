@@ -1,5 +1,6 @@
 /** What a migration tells while it goes on, and at its end. `--json` prints these objects one a line. */
 import type { Blocker, MigrationError } from '../shared/errors.js';
+import type { TrackerName } from './tracker/index.js';
 
 /** One round of pre-copy has landed. */
 export interface RoundEvent {
@@ -37,7 +38,15 @@ export interface StepEvent {
     | 'end';
 }
 
-export type MigrationEvent = RoundEvent | StepEvent;
+/** How written pages will be found: told once the program is armed. */
+export interface TrackerEvent {
+  event: 'tracker';
+  tracker: TrackerName;
+  /** Why this one: the rest of a sentence. */
+  why: string;
+}
+
+export type MigrationEvent = RoundEvent | StepEvent | TrackerEvent;
 
 /** The result: the last line of `--json`. */
 export interface Report {
@@ -57,7 +66,9 @@ export interface Report {
   frozenMs: number;
   /** Parts of the frozen time by name: freeze, capture, scan, send, restore, record, switch. */
   phases: Record<string, number>;
-  tracker: string;
+  /** How written pages were found, and why so. */
+  tracker: TrackerName;
+  trackerWhy: string;
   /** What a person should know: a new session, a stream that leads elsewhere now. */
   notes: string[];
   /** Where standard streams of the restored process go on the target; null if nowhere. */

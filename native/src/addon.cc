@@ -9,6 +9,8 @@ void InitMemory(Napi::Env env, Napi::Object exports);
 void InitPagemap(Napi::Env env, Napi::Object exports);
 void InitUserfault(Napi::Env env, Napi::Object exports);
 void InitSentPages(Napi::Env env, Napi::Object exports);
+void InitSoftDirtyPages(Napi::Env env, Napi::Object exports);
+void InitTrackingProbe(Napi::Env env, Napi::Object exports);
 void InitPageSender(Napi::Env env, Napi::Object exports);
 void InitPageReceiver(Napi::Env env, Napi::Object exports);
 void InitDescriptors(Napi::Env env, Napi::Object exports);
@@ -31,6 +33,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitPagemap(env, exports);
   InitUserfault(env, exports);
   InitSentPages(env, exports);
+  InitSoftDirtyPages(env, exports);
+  InitTrackingProbe(env, exports);
   InitPageSender(env, exports);
   InitPageReceiver(env, exports);
   InitDescriptors(env, exports);

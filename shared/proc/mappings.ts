@@ -20,6 +20,9 @@ export interface Mapping extends AddressRange {
   flags?: ReadonlySet<string>;
   /** Bytes of pages of its own, present in memory (smaps). */
   anonymousBytes?: number;
+  /** Bytes present in memory and in swap, without the page of zeros (smaps). */
+  residentBytes?: number;
+  swappedBytes?: number;
   /** Bytes of locked pages present, shared ones in proportion (smaps). */
   lockedBytes?: number;
 }
@@ -79,6 +82,10 @@ export function parseSmaps(text: string): Mapping[] {
       throw malformed('smaps', `no mapping before "${text.slice(at, end)}"`);
     } else if (text.startsWith('Anonymous:', at)) {
       mapping.anonymousBytes = kilobytes(text, at + 10, end);
+    } else if (text.startsWith('Rss:', at)) {
+      mapping.residentBytes = kilobytes(text, at + 4, end);
+    } else if (text.startsWith('Swap:', at)) {
+      mapping.swappedBytes = kilobytes(text, at + 5, end);
     } else if (text.startsWith('Locked:', at)) {
       mapping.lockedBytes = kilobytes(text, at + 7, end);
     } else if (text.startsWith('VmFlags:', at)) {

@@ -10,13 +10,15 @@ import type { Capture } from './kind.js';
 
 /** VmFlags that say nothing beyond what the mapping's line says, or that follow from it: proc(5). */
 const impliedFlags: ReadonlySet<string> = new Set(
-  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'um', 'gd', 'nr', 'nl'].concat(advisedFlags),
+  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'gd', 'nr', 'nl'].concat(advisedFlags),
 );
 /** How maps calls anonymous memory. */
 const anonymousNames: ReadonlySet<string> = new Set(['', '[heap]', '[stack]']);
 /** What the flags that are refused mean. */
 const flagMeanings: Readonly<Record<string, string>> = {
   sh: 'shared memory',
+  um: 'memory whose missing pages somebody brings through a userfaultfd',
+  ui: 'memory whose missing pages somebody brings through a userfaultfd',
   ht: 'hugetlb pages',
   io: 'device memory',
   pf: 'device memory',

@@ -15,14 +15,20 @@ export interface FinalCollected extends Collected {
   dropped: Ranges;
 }
 
+/** Known on the command line and in the report. */
+export const trackerNames = ['userfault', 'soft-dirty', 'none'] as const;
+export type TrackerName = (typeof trackerNames)[number];
+
 export interface Tracker {
-  readonly name: string;
+  readonly name: TrackerName;
   /** Takes these mappings under watch, from now on; those already watched are left alone. Runs while the program runs. */
   watch(mappings: readonly TrackedMapping[]): void;
   /** What was written since the last time (at first: everything), watched again from this moment. */
   collect(): Promise<Collected>;
   /** The same for a stopped program, once, with what is gone. */
   collectFinal(): Promise<FinalCollected>;
+  /** What was sent of these ranges is gone on the target: if anything is there, all of it is due again. */
+  forget(ranges: readonly AddressRange[]): void;
   /** Ends the tracking. May take long for large memory: do it when the freeze is over. */
   close(): void;
 }

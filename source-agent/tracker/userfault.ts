@@ -9,7 +9,6 @@ import {
   native,
   PageCategory,
   type Ranges,
-  RunFlag,
   ScanMode,
   UserfaultFeature,
   UserfaultMode,
@@ -30,11 +29,13 @@ import type { FrozenProcess } from '../frozen-process.js';
 import type { TrackedMapping } from '../layout.js';
 import type { SourceProcess } from '../source-process.js';
 import type { Collected, FinalCollected, Tracker } from './index.js';
+import { joined, runsOf } from './runs.js';
 
 const closeOnExec = 0o2000000;
 const nonBlocking = 0o4000;
 const userModeOnly = 1;
-const features =
+/** What the tracker needs of a userfaultfd. */
+export const userfaultFeatures =
   UserfaultFeature.pagefaultFlagWp |
   UserfaultFeature.wpHugetlbfsShmem |
   UserfaultFeature.wpUnpopulated |
@@ -60,7 +61,7 @@ export class UserfaultTracker implements Tracker {
   static open(frozen: FrozenProcess, sent: NativeSentPages, threads: number): UserfaultTracker {
     const userfault = createIn(frozen);
     try {
-      native.userfaultApi(userfault, features);
+      native.userfaultApi(userfault, userfaultFeatures);
     } catch (cause) {
       closeSync(userfault);
       const what = 'userfaultfd has no asynchronous write protection here';
@@ -187,6 +188,9 @@ export class UserfaultTracker implements Tracker {
     return replaced;
   }
 
+  /** A mapping that is another now is not registered any more: the scan tells. */
+  forget(): void {}
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -229,27 +233,4 @@ function triplesWhere(pages: BigUint64Array, wanted: (category: bigint) => boole
 
 function triples(ranges: readonly AddressRange[]): BigUint64Array {
   return BigUint64Array.from(ranges.flatMap(({ start, end }) => [start, end, PageCategory.present]));
-}
-
-function joined(a: BigUint64Array, b: BigUint64Array): BigUint64Array {
-  if (b.length === 0) return a;
-  const both = new BigUint64Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
-}
-
-/** Scan results as runs for the sender: in address order within each kind of memory. */
-function runsOf(anonymous: BigUint64Array, file: BigUint64Array): BigUint64Array {
-  const runs = new BigUint64Array(anonymous.length + file.length);
-  for (let i = 0; i < anonymous.length; i += 3) {
-    runs[i] = anonymous[i]!;
-    runs[i + 1] = anonymous[i + 1]!;
-    runs[i + 2] = RunFlag.anonymous;
-  }
-  for (let i = 0; i < file.length; i += 3) {
-    runs[anonymous.length + i] = file[i]!;
-    runs[anonymous.length + i + 1] = file[i + 1]!;
-  }
-  return runs;
 }

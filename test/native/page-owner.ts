@@ -65,7 +65,7 @@ export class PageOwner {
   /** Whether the kernel has PAGEMAP_SCAN. */
   get scans(): boolean {
     try {
-      native.scanPages(this.pagemap, BigUint64Array.of(page, 2n * page), ScanMode.content);
+      native.scanPages(this.pagemap, BigUint64Array.of(page, 2n * page), ScanMode.final);
       return true;
     } catch (error) {
       if (isKernelError(error, 'ENOTTY')) return false;

@@ -94,9 +94,14 @@ trackingTest('final sees writes without taking them, and dropped pages as catego
   }
 });
 
-scanTest(
-  'content leaves out holes, the zero page, file pages and guard pages',
-  async ({ owner, program }) => {
+/** By PAGEMAP_SCAN where the kernel has it, and by reading, which every kernel has. */
+const contentModes = [
+  ['content', ScanMode.content],
+  ['content by reading', ScanMode.contentByReading],
+] as const;
+
+for (const [name, mode] of contentModes) {
+  test(`${name} leaves out holes, the zero page, file pages and guard pages`, async ({ owner, program }) => {
     const bytes = 32n * page;
     const address = await owner.map(bytes);
     await owner.fill(address + page, 2n * page);
@@ -110,14 +115,14 @@ scanTest(
     native.readMemory(owner.pid, file, 8 * 4096);
     await owner.fill(file + 3n * page, page);
     const spans = [span(address, address + bytes), span(file, file + 8n * page)];
-    const [anonymous, copied] = spans.map((it) => native.scanPages(owner.pagemap, it, ScanMode.content));
+    const [anonymous, copied] = spans.map((it) => native.scanPages(owner.pagemap, it, mode));
     assert.equal(
       anonymous!.pages,
       span(address + page, address + 3n * page, present, address + 20n * page, address + 21n * page, present),
     );
     assert.equal(copied!.pages, span(file + 3n * page, file + 4n * page, present));
-  },
-);
+  });
+}
 
 trackingTest('an untracked mapping is reported, and nothing beside it is lost', async ({ owner }) => {
   const part = 16n * page;
@@ -166,10 +171,12 @@ scanTest('results of any number of ranges and threads are whole and in order', a
   }
   for (let i = 0; i < expected.length; i += 3) await owner.command('drop', expected[i + 1]!, page);
   const spans = span(address, address + bytes);
-  assert.equal(native.scanPages(owner.pagemap, spans, ScanMode.content).pages, span(...expected));
-  for (const threads of [1, 2, 4]) {
-    const result = await native.scanPagesAsync(owner.pagemap, spans, ScanMode.content, threads);
-    assert.equal(result.pages, span(...expected));
+  for (const [, mode] of contentModes) {
+    assert.equal(native.scanPages(owner.pagemap, spans, mode).pages, span(...expected));
+    for (const threads of [1, 2, 4]) {
+      const result = await native.scanPagesAsync(owner.pagemap, spans, mode, threads);
+      assert.equal(result.pages, span(...expected));
+    }
   }
   assert.equal((await native.scanPagesAsync(owner.pagemap, span(), ScanMode.content, 2)).pages, span());
 });
@@ -193,7 +200,7 @@ scanTest('threads that scan first all cope with what the kernel does not know', 
   }
 });
 
-test('a descriptor that is no pagemap fails as KernelError', async ({ owner }) => {
+scanTest('a descriptor that is no pagemap fails as KernelError', async ({ owner }) => {
   const spans = span(page, 2n * page);
   assert.throws(
     () => native.scanPages(owner.memory, spans, ScanMode.content),

@@ -33,6 +33,7 @@ const runs: Record<string, string[][]> = {
   six: [[], ['--no-epoll'], ['--tolerate-eintr']],
   threads: [[]],
   uts: [[], ['--unshare']],
+  watched: [[]],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],
 };
 

@@ -1,5 +1,6 @@
 // Three writers that never stop changing their memory in every way a tracker has to follow: plain writes, read() into
-// it, dropping, protecting, moving, growing, mapping anew. What each page must hold is written down in a ledger apart.
+// it, filling, dropping, protecting, moving, exchanging, growing, mapping anew. What each page must hold is written down
+// in a ledger apart.
 //
 //   --mb N    memory in all, megabytes (48)      --uid N   give up root for this user and group first
 //   --ops N   operations a second of each writer, 0 for as many as possible (3000)
@@ -8,7 +9,7 @@
 #include "program.h"
 #include <grp.h>
 
-enum { kWriters = 3, kSegments = 8, kBreakPages = 512, kLedgerPages = 1 << 18 };
+enum { kWriters = 3, kSegments = 8, kBreakPages = 512, kLedgerPages = 1 << 18, kBlockPages = 512 };
 enum kind { kAnonymous, kHuge, kFile };
 static const char* const kind_names[] = {"anonymous", "huge", "private file"};
 
@@ -25,6 +26,7 @@ struct segment {
   uint64_t last_ns;
   bool is_break;  // the heap: grows by brk only
   bool in_pieces;  // parts of it were mapped again: several mappings, perhaps
+  bool in_blocks;  // the pieces are blocks of whole page tables
 };
 
 static struct writer {
@@ -34,7 +36,7 @@ static struct writer {
   struct segment segments[kSegments];
   uint64_t random;
   uint32_t generation;
-  uint64_t operations, writes, reads, drops, protections, moves, resizes, mappings, refused;
+  uint64_t operations, writes, reads, drops, protections, moves, exchanges, resizes, mappings, refused;
   int swept_segment;
   size_t swept_page;
 } writers[kWriters];
@@ -55,16 +57,16 @@ static uint64_t next_random(struct writer* w, uint64_t below) {
 
 static uint64_t file_word(size_t file_page, size_t word) { return mix(0xf11e000000000000u + file_page * 512 + word); }
 
-// The first word says in clear whose page it is: writer, generation, segment, page.
-static uint64_t pattern_key(const struct writer* w, const struct segment* s, size_t page, uint32_t generation) {
-  return (uint64_t)(w->number + 1) << 60 | (uint64_t)generation << 28 | (uint64_t)(s - w->segments) << 24 | page;
+// The first word says in clear whose page it is: writer and generation. Pages move, so where it is says nothing.
+static uint64_t pattern_key(const struct writer* w, uint32_t generation) {
+  return (uint64_t)(w->number + 1) << 60 | (uint64_t)generation << 28;
 }
 static uint64_t pattern_word(uint64_t key, size_t word) { return word ? mix(key + (word << 20)) : key; }
 
 static uint64_t expected_word(const struct writer* w, const struct segment* s, size_t page, size_t word) {
   uint32_t which = s->ledger[page] & 0x3fffffff;
   switch (s->ledger[page] >> 30) {
-    case kPattern: return pattern_word(pattern_key(w, s, page, which), word);
+    case kPattern: return pattern_word(pattern_key(w, which), word);
     case kInput: return file_word(which, word);
     case kZeroed: return 0;
     default: return w->kind == kFile && !s->is_break ? file_word(s->file_page + page, word) : 0;
@@ -89,7 +91,7 @@ static bool verify_page(const struct writer* w, const struct segment* s, size_t 
 
 static void write_pattern(struct writer* w, struct segment* s, size_t page) {
   uint32_t generation = ++w->generation;
-  uint64_t key = pattern_key(w, s, page, generation);
+  uint64_t key = pattern_key(w, generation);
   volatile uint64_t* words = (volatile uint64_t*)(s->at + page * kPage);
   for (size_t i = 0; i < kPage / 8; i++) words[i] = pattern_word(key, i);
   s->ledger[page] = entry(kPattern, generation);
@@ -128,6 +130,12 @@ static void plain_write(struct writer* w, struct segment* s) {
     verify_page(w, s, span.from + i);
     write_pattern(w, s, span.from + i);
   }
+}
+
+static void fill(struct writer* w, struct segment* s) {
+  struct span span = some_pages(w, s, 512);
+  for (size_t i = 0; i < span.pages; i++) write_pattern(w, s, span.from + i);
+  done(s, "filling");
 }
 
 // The kernel writes here, not the program.
@@ -179,6 +187,7 @@ static void map_again(struct writer* w, struct segment* s) {
   pthread_mutex_unlock(&holes);
   memset(s->ledger + span.from, 0, span.pages * sizeof *s->ledger);
   s->in_pieces = true;
+  s->in_blocks = false;
   w->mappings++;
   done(s, "mapping pages again");
 }
@@ -245,6 +254,47 @@ static void move(struct writer* w, struct segment* s) {
   done(s, "moving");
 }
 
+static bool move_block(char* from, char* to) {
+  return mremap(from, kBlockPages * kPage, kBlockPages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+}
+
+// Two blocks of a segment change places. The kernel moves their page tables whole, with all that is noted in them.
+static void exchange(struct writer* w, struct segment* s) {
+  const size_t bytes = kBlockPages * kPage;
+  size_t first = (-(uintptr_t)s->at & (bytes - 1)) / kPage;
+  size_t blocks = s->pages > first ? (s->pages - first) / kBlockPages : 0;
+  if (s->is_break || w->kind == kFile || blocks < 2 || (s->in_pieces && !s->in_blocks)) return;
+  size_t one = next_random(w, blocks), other = (one + 1 + next_random(w, blocks - 1)) % blocks;
+  char *a = s->at + (first + one * kBlockPages) * kPage, *b = s->at + (first + other * kBlockPages) * kPage;
+  pthread_mutex_lock(&holes);
+  char* room = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  must(room != MAP_FAILED, "mmap of a place between");
+  char* between = (char*)(((uintptr_t)room + bytes - 1) & ~(bytes - 1));
+  bool moved = move_block(a, between) && move_block(b, a) && move_block(between, b);
+  int error = errno;
+  munmap(room, 2 * bytes);
+  if (!moved) {
+    // As for a move: some of it may be elsewhere by now.
+    munmap(s->at, s->pages * kPage);
+    s->at = NULL;
+  }
+  pthread_mutex_unlock(&holes);
+  if (!moved) {
+    need(error == EFAULT, s, "mremap of a block");
+    w->refused++;
+    return;
+  }
+  for (size_t i = 0; i < kBlockPages; i++) {
+    uint32_t* ledger = s->ledger + first;
+    uint32_t kept = ledger[one * kBlockPages + i];
+    ledger[one * kBlockPages + i] = ledger[other * kBlockPages + i];
+    ledger[other * kBlockPages + i] = kept;
+  }
+  s->in_pieces = s->in_blocks = true;
+  w->exchanges++;
+  done(s, "exchanging blocks");
+}
+
 static void create(struct writer* w, struct segment* s) {
   s->pages = 1 + next_random(w, capacity);
   s->file_page = next_random(w, file_pages - s->pages + 1);
@@ -253,7 +303,7 @@ static void create(struct writer* w, struct segment* s) {
   pthread_mutex_unlock(&holes);
   need(at != MAP_FAILED, s, "mmap");
   s->at = at;
-  s->in_pieces = false;
+  s->in_pieces = s->in_blocks = false;
   memset(s->ledger, 0, s->pages * sizeof *s->ledger);
   // Some pages stay as mapped.
   for (size_t page = 0; page < s->pages; page++)
@@ -289,7 +339,9 @@ static void operate(struct writer* w) {
     return;
   }
   uint64_t dice = next_random(w, 1000);
-  if (dice < 550) plain_write(w, s);
+  if (dice < 530) plain_write(w, s);
+  else if (dice < 540) fill(w, s);
+  else if (dice < 550) exchange(w, s);
   else if (dice < 700) read_into(w, s);
   else if (dice < 750) zero(w, s);
   else if (dice < 850) drop(w, s);
@@ -393,11 +445,11 @@ int main(int argc, char** argv) {
       if (!s->at) continue;
       for (size_t page = 0; page < s->pages; page++) verify_page(w, s, page);
     }
-    say("FACT %s: operations=%llu writes=%llu reads=%llu drops=%llu protections=%llu moves=%llu resizes=%llu mappings=%llu "
-        "refused=%llu",
+    say("FACT %s: operations=%llu writes=%llu reads=%llu drops=%llu protections=%llu moves=%llu exchanges=%llu resizes=%llu "
+        "mappings=%llu refused=%llu",
         kind_names[w->kind], (unsigned long long)w->operations, (unsigned long long)w->writes,
         (unsigned long long)w->reads, (unsigned long long)w->drops, (unsigned long long)w->protections,
-        (unsigned long long)w->moves, (unsigned long long)w->resizes, (unsigned long long)w->mappings,
+        (unsigned long long)w->moves, (unsigned long long)w->exchanges, (unsigned long long)w->resizes, (unsigned long long)w->mappings,
         (unsigned long long)w->refused);
   }
   return finish();

@@ -4,8 +4,9 @@
 //   map BYTES PROT [ADDRESS]       anonymous memory (PROT as a number; ADDRESS replaces what is there)
 //   mapfile BYTES PATH             a private, writable mapping of a file
 //   fill ADDRESS BYTES SEED        content that does not compress
-//   zero|drop|unmap|guard ADDRESS BYTES
+//   zero|drop|unmap|guard ADDRESS BYTES     (guard: nothing before Linux 6.13)
 //   protect ADDRESS BYTES PROT
+//   move ADDRESS BYTES TO          mremap to a fixed place
 //   track ADDRESS BYTES            asynchronous write-protect tracking, as the agent arms it
 //
 // With arguments it becomes the target of a landing test: it maps memory, registers the first half with a
@@ -130,6 +131,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(command, "drop")) check(madvise((void *)a, b, MADV_DONTNEED) == 0, "madvise");
     else if (!strcmp(command, "unmap")) check(munmap((void *)a, b) == 0, "munmap");
     else if (!strcmp(command, "protect")) check(mprotect((void *)a, b, c) == 0, "mprotect");
+    else if (!strcmp(command, "move"))
+      check(mremap((void *)a, b, b, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)c) == (void *)c, "mremap");
     else check(0, command);
     puts("ok");
   }

@@ -47,6 +47,7 @@ const defaults = {
   compareContents: false,
   force: [] as string[],
   compress: 'auto',
+  tracker: 'auto',
   json: false,
   quiet: false,
 };
@@ -58,7 +59,8 @@ test('a move with nothing said', async () => {
 test('a move with everything said, before and after the operands', async () => {
   const line =
     '--max-downtime 2.5 --max-rounds 7 --bandwidth 100MB 4711 --on-stall cancel b:7777 --stdio /x ' +
-    '--compare-contents --force wall-clock --compress never --force cpu-features --json --quiet --secret-file /s';
+    '--compare-contents --force wall-clock --compress never --tracker soft-dirty --force cpu-features --json ' +
+    '--quiet --secret-file /s';
   assert.equal(await asked(...line.split(' ')), [
     'migrate',
     {
@@ -72,6 +74,7 @@ test('a move with everything said, before and after the operands', async () => {
       compareContents: true,
       force: ['wall-clock', 'cpu-features'],
       compress: 'never',
+      tracker: 'soft-dirty',
       json: true,
       quiet: true,
     },
@@ -165,6 +168,7 @@ test('what is no command line', async () => {
     ['4711 b:7777 --force no-memory', /--force takes one of cpu-features, more-cpus, .*, not "no-memory"/],
     ['check 9 b:1 --force wall-clock,more-cpus', /--force takes one of/],
     ['agent --listen :1 --allow-force everything', /--allow-force takes one of/],
+    ['4711 b:7777 --tracker best', /--tracker takes/],
     ['agent', /required option '--listen <host:port>' not specified/],
     ['agent --listen 7777', /"7777" is no address/],
     ['check', /missing required argument 'pid'/],

@@ -15,6 +15,7 @@ const report: Report = {
   frozenMs: 8.4,
   phases: { freeze: 0.5, send: 2, switch: 0.123 },
   tracker: 'userfault',
+  trackerWhy: 'it works here',
   notes: ['It leads a session of its own now.', 'Its standard input is /dev/null.'],
   log: '/run/godwit/17.log',
 };
@@ -33,7 +34,7 @@ test('the whole report', () => {
     on the wire  214 MB
     zero pages   96.0 MB
     last round   1.20 MB
-  tracker        userfault
+  tracker        userfault (it works here)
   output         /run/godwit/17.log on the target
   note           It leads a session of its own now.
   note           Its standard input is /dev/null.`,
