@@ -16,6 +16,7 @@ import type { Stopper } from './stop.js';
 
 const finishMs = 30000;
 const commitMs = 10000;
+const mostFreezes = 4;
 
 /**
  * What is in it could not be done before and cannot wait. Throws MigrationError: the program then runs on here, unless
@@ -30,7 +31,7 @@ export async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const frozen = stopper.freeze();
+  const frozen = await freezeUnmoved(stopper, precopy);
   // What was read of the program before is not frozen time.
   const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
@@ -47,12 +48,13 @@ export async function handOver(
     const changes = difference(settled, state);
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
-    const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
+    const { sent: lastRound, dropped, guards } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');
     conversation.say({
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
+      guards: guards.map(pairOf),
       state: changes,
       changedFiles,
     });
@@ -74,6 +76,24 @@ export async function handOver(
     // Its descriptors are closed behind us: the scan must be over.
     await final?.collected.catch(() => undefined);
     throw error;
+  }
+}
+
+/**
+ * What a new mapping is, the kernel tells only together with all others (smaps), walking over all of the memory. So a
+ * program that has just changed its mappings goes on for another round, a few times.
+ */
+async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<FrozenProcess> {
+  for (let tries = 1; ; tries += 1) {
+    const frozen = stopper.freeze();
+    try {
+      if (tries === mostFreezes || !precopy.moved) return frozen;
+    } catch (error) {
+      frozen[Symbol.dispose]();
+      throw error;
+    }
+    frozen[Symbol.dispose]();
+    await precopy.round();
   }
 }
 

@@ -57,7 +57,11 @@ export async function offer(
   }
 }
 
-function offerOf({ process, view }: Inspection, files: NeededFile[], options: OfferOptions): FromSource {
+function offerOf(
+  { process, view, mappings }: Inspection,
+  files: NeededFile[],
+  options: OfferOptions,
+): FromSource {
   const { status } = view.leader;
   return {
     type: 'offer',
@@ -65,6 +69,7 @@ function offerOf({ process, view }: Inspection, files: NeededFile[], options: Of
     name: status.name,
     ids: view.threads.map((thread) => thread.status.nsPid.at(-1)!),
     residentBytes: status.vmRssBytes + status.vmSwapBytes,
+    mappings: mappings.length,
     files,
     effectiveUid: status.uids[1],
     hardLimits: process.limits().map(({ hard }) => hard),

@@ -1,15 +1,26 @@
 /** Memory ahead of the process: the layout followed, the pages sent in rounds. */
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
-import { changeOf } from '../shared/layout.js';
-import { parseMaps } from '../shared/proc/mappings.js';
-import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
+import { changeOfSplices, splicesOf } from '../shared/layout-splices.js';
+import type { Mapping as ProcMapping } from '../shared/proc/mappings.js';
+import {
+  type AddressRange,
+  firstEndingAfter,
+  flatten,
+  formatRange,
+  mergeRanges,
+  overlaps,
+  subtract,
+  unflatten,
+} from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
-import { refusal } from './capture/memory.js';
+import { refusals } from './capture/memory.js';
 import type { Conversation } from './conversation.js';
+import { guardRegions } from './guard-regions.js';
+import { hugeRanges } from './huge-pages.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
-import { inOrder, type SourceProcess } from './source-process.js';
+import type { SourceProcess } from './source-process.js';
 import type { FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
@@ -26,13 +37,14 @@ export interface RoundResult {
 }
 
 export class PreCopy {
-  #maps = '';
+  #maps: readonly ProcMapping[] = [];
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
   /** Pages that could not be read when they were due. */
   #missing: AddressRange[] = [];
   #number = 0;
+  #huge: AddressRange[] = [];
 
   constructor(
     private readonly process: SourceProcess,
@@ -42,21 +54,30 @@ export class PreCopy {
     private readonly sent: NativeSentPages,
   ) {}
 
+  /** What was in huge pages before the tracking began, which takes them apart as they are written. */
+  get huge(): readonly AddressRange[] {
+    return this.#huge;
+  }
+
   get layout(): Mapping[] {
     return this.#layout;
   }
 
   /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
   begin(stub: AddressRange | null): Mapping[] {
-    this.#maps = this.process.mapsText();
+    this.#maps = this.process.mappings();
     this.#layout = this.#look(stub);
+    this.#huge = hugeRanges(this.process, this.#layout);
     this.tracker.watch(this.#tracked());
     return this.#layout;
   }
 
-  /** One round while the program runs. */
-  async round(): Promise<RoundResult> {
-    const changed = await this.#followLayout();
+  /**
+   * One round while the program runs. Advice (madvise(2), mlock(2)) of whole mappings shows only in a thorough look,
+   * which walks over all of the memory.
+   */
+  async round({ thorough = false } = {}): Promise<RoundResult> {
+    const changed = await this.#followLayout(thorough);
     const collectedAtMs = performance.now();
     const { runs, replaced } = await this.tracker.collect();
     this.#replaced = replaced.length > 0;
@@ -77,15 +98,18 @@ export class PreCopy {
   }
 
   /** True when the layout changed. */
-  async #followLayout(): Promise<boolean> {
-    const maps = this.process.mapsText();
+  async #followLayout(thorough: boolean): Promise<boolean> {
+    const maps = this.process.mappings();
     const changed = maps !== this.#maps;
     // At once: the older the look, the more of the mappings are others by now.
-    if (changed || this.#replaced)
-      this.tracker.watch(trackedMappings(layoutOf(inOrder(parseMaps(maps)), null)));
+    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(maps, null)));
     this.#maps = maps;
-    if (changed) await this.#announce(this.#look(null));
-    return changed;
+    return changed || thorough ? this.#announce(this.#look(null)) : false;
+  }
+
+  /** The mappings are others than at the last look. */
+  get moved(): boolean {
+    return this.process.mappings() !== this.#maps;
   }
 
   #tracked(): TrackedMapping[] {
@@ -95,24 +119,29 @@ export class PreCopy {
   /** The layout now. Throws MigrationError for a mapping that cannot be carried. */
   #look(stub: AddressRange | null): Mapping[] {
     const mappings = this.process.mappingsWithFlags();
-    const blockers = mappings
-      .filter(({ start, end }) => !stub || end <= stub.start || start >= stub.end)
-      .flatMap((mapping) => refusal(this.process, mapping));
+    const blockers = refusals(
+      this.process,
+      mappings.filter((mapping) => !stub || !overlaps(mapping, stub)),
+    );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
     return layoutOf(mappings, stub);
   }
 
-  /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
-  async #announce(layout: Mapping[]): Promise<void> {
-    const { kept } = changeOf(this.#layout, layout);
-    this.sent.forget(flatten(subtract(this.#layout, mergeRanges(kept))));
+  /** Tells the target, and waits until it has followed: pages may name new mappings from then on. False for no change. */
+  async #announce(layout: Mapping[]): Promise<boolean> {
+    const splices = splicesOf(this.#layout, layout);
+    if (splices.length === 0) return false;
+    const { kept } = changeOfSplices(this.#layout, splices);
+    const touched = splices.flatMap(({ at, remove }) => this.#layout.slice(at, at + remove));
+    this.sent.forget(flatten(subtract(touched, mergeRanges(kept))));
     this.#layout = layout;
-    await this.conversation.ask({ type: 'layout', mappings: layout }, answerMs, 'applied');
+    await this.conversation.ask({ type: 'layout', splices }, answerMs, 'applied');
+    return true;
   }
 
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
   beginFinal(): FinalScan {
-    const maps = this.process.mapsText();
+    const maps = this.process.mappings();
     const changed = maps !== this.#maps;
     const layout = changed ? this.#look(null) : this.#layout;
     if (changed) this.tracker.watch(trackedMappings(layout));
@@ -120,11 +149,14 @@ export class PreCopy {
     return { changed, layout, collected: this.tracker.collectFinal() };
   }
 
-  /** Sends what the last scan found. Returns what the target must drop. */
+  /**
+   * Sends what the last scan found. Returns what the target must drop, and the guard regions. Throws MigrationError
+   * 'unreadable-state'.
+   */
   async finish(
     final: FinalScan,
     onScanned: () => void,
-  ): Promise<{ sent: SendResult; dropped: AddressRange[] }> {
+  ): Promise<{ sent: SendResult; dropped: AddressRange[]; guards: AddressRange[] }> {
     let collected = await final.collected;
     if (collected.replaced.length > 0 || this.#replaced) {
       this.tracker.watch(trackedMappings(final.layout));
@@ -134,19 +166,29 @@ export class PreCopy {
     if (final.changed) await this.#announce(final.layout);
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
-    const sent = await this.#send(withMissing(collected.runs, this.#stillThere()), true);
-    return { sent, dropped };
+    const missing = this.#stillThere();
+    this.#missing = [];
+    const sending = this.#send(withMissing(collected.runs, missing), true);
+    const guards = guardRegions(this.process, final.layout, collected.holes);
+    const sent = await sending;
+    if (this.#missing.length > 0) {
+      // Guard regions of kernels that do not tell them from pages in swap (6.13, 6.14), or broken memory.
+      const object = `memory ${formatRange(this.#missing[0]!)}`;
+      const what = `${object} holds something that cannot be read`;
+      throw new MigrationError('unreadable-state', what, { pid: this.process.pid, object });
+    }
+    return { sent, dropped, guards };
   }
 
   /** Pages that could not be read in their round and have content: as runs. */
   #stillThere(): BigUint64Array {
     if (this.#missing.length === 0) return new BigUint64Array(0);
     const { pages } = native.scanPages(this.process.pagemap, flatten(this.#missing), ScanMode.content);
-    const anonymous = this.#tracked().filter((mapping) => mapping.anonymous);
+    const anonymous = mergeRanges(this.#tracked().filter((mapping) => mapping.anonymous));
     for (let i = 0; i < pages.length; i += 3) {
-      pages[i + 2] = anonymous.some(({ start, end }) => pages[i]! >= start && pages[i + 1]! <= end)
-        ? RunFlag.anonymous
-        : 0n;
+      const holder = anonymous[firstEndingAfter(anonymous, pages[i]!)];
+      pages[i + 2] =
+        holder && holder.start <= pages[i]! && pages[i + 1]! <= holder.end ? RunFlag.anonymous : 0n;
     }
     return pages;
   }
@@ -168,13 +210,7 @@ function clip(runs: BigUint64Array, mappings: readonly AddressRange[]): BigUint6
   const kept: bigint[] = [];
   for (let i = 0; i < runs.length; i += 3) {
     const [start, end, flag] = [runs[i]!, runs[i + 1]!, runs[i + 2]!];
-    let low = 0;
-    for (let high = ranges.length; low < high; ) {
-      const middle = (low + high) >> 1;
-      if (ranges[middle]!.end <= start) low = middle + 1;
-      else high = middle;
-    }
-    for (let at = low; at < ranges.length && ranges[at]!.start < end; at += 1) {
+    for (let at = firstEndingAfter(ranges, start); at < ranges.length && ranges[at]!.start < end; at += 1) {
       const range = ranges[at]!;
       kept.push(range.start > start ? range.start : start, range.end < end ? range.end : end, flag);
     }

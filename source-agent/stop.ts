@@ -51,7 +51,7 @@ export class Stopper {
     return captureAll({ frozen, view, descriptors, pipes });
   }
 
-  mappings(): Mapping[] {
+  mappings(): readonly Mapping[] {
     return this.process.mappings();
   }
 }

@@ -14,7 +14,9 @@ import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { AddressSpace } from './address-space.js';
+import { assertAvailable, complete } from './address-space-completion.js';
 import { verifyChanged } from './changed-files.js';
+import { collapse } from './huge-pages.js';
 import { highestOf, OpenFiles } from './open-files.js';
 import { assertAllowed } from './policy.js';
 import { finishAll, settleAll } from './restore/index.js';
@@ -50,6 +52,7 @@ export class Restoration implements Disposable {
     assertAllowed(state);
     const skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
     this.#raise(skeleton, mappings, state);
+    assertAvailable(skeleton, mappings);
     this.#userfault = openUserfault(skeleton, this.#space!.fillable);
     return { memory: skeleton.memory, userfault: this.#userfault };
   }
@@ -63,10 +66,12 @@ export class Restoration implements Disposable {
   }
 
   /** Follows the mappings of the source. */
-  layout({ mappings }: Message<'layout'>): void {
-    const registered = new Map(this.#space!.fillable.map(({ start, end }) => [start, end]));
-    this.#space!.follow(mappings);
-    if (this.#userfault < 0) return;
+  layout({ splices }: Message<'layout'>): void {
+    if (this.#prepared) throw new MigrationError('protocol-violation', 'it is prepared already');
+    const filling = this.#userfault >= 0;
+    const registered = new Map((filling ? this.#space!.fillable : []).map(({ start, end }) => [start, end]));
+    this.#space!.follow(splices);
+    if (!filling) return;
     // Registering what is registered already changes nothing.
     for (const { start, end } of this.#space!.fillable) {
       if (registered.get(start) !== end) {
@@ -76,11 +81,12 @@ export class Restoration implements Disposable {
   }
 
   /** Everything that can be put in place while the source still runs. */
-  settle({ state }: Message<'settle'>): void {
+  settle({ state, huge }: Message<'settle'>): void {
     if (this.#settled) throw new MigrationError('protocol-violation', 'it has been settled already');
     this.#closeUserfault();
     this.#state = { ...this.#state!, ...(state as Partial<State>) };
     assertAllowed(this.#state);
+    collapse(this.skeleton, huge);
     this.#space!.lock();
     settleAll(this.#restoring());
     this.#settled = true;
@@ -98,7 +104,7 @@ export class Restoration implements Disposable {
       const skeleton = Skeleton.create(null, helperDistance);
       const state = played(this.#state!, skeleton.innerPid);
       standIn.#raise(skeleton, this.#space!.layout.map(weightless), state);
-      standIn.settle({ type: 'settle', frames: 0, state: {} });
+      standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
       return await standIn.finish({ ...message, type: 'finish', state: { threads: state.threads } });
     } catch {
       return {};
@@ -118,6 +124,7 @@ export class Restoration implements Disposable {
     const changed = new Set(kindsInOrder().filter((kind: Kind) => message.state[kind] !== undefined));
     this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
     clock.mark('drop');
+    complete(this.skeleton, this.#space!.layout, this.#state.memory, message.guards);
     finishAll(this.#restoring(), changed);
     clock.mark('state');
     const { skeleton } = this;
@@ -126,6 +133,7 @@ export class Restoration implements Disposable {
     skeleton.unmapStub();
     load(skeleton, this.#state.threads);
     clock.mark('registers');
+    if (this.#space!.unnamed) this.notes.push('the names of memory are lost: this kernel has none');
     this.#prepared = true;
     return clock.phases;
   }
@@ -163,12 +171,17 @@ function played(state: State, pid: number): State {
     threads: state.threads.slice(0, 1).map((thread) => ({ ...thread, tid: pid })),
     files: { descriptions: [], descriptors: [] },
     pipes: [],
+    memory: { ...state.memory, lockFuture: 'no' },
   };
 }
 
 /** A mapping that takes no memory, however large it is. */
 function weightless(mapping: Mapping): Mapping {
-  return { ...mapping, noReserve: true, advice: mapping.advice.filter((flag) => flag !== 'lo') };
+  return {
+    ...mapping,
+    noReserve: true,
+    advice: mapping.advice.filter((flag) => flag !== 'lo' && flag !== 'lf'),
+  };
 }
 
 /** A userfaultfd of the skeleton for pages that are still missing; see userfaultfd(2). */

@@ -11,6 +11,7 @@ import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
 import { type FromShepherd, ToShepherd } from './local-messages.js';
+import { detectMappingLimit } from './mapping-limit.js';
 import { compareDigests, compareFiles, detectShortages } from './preflight.js';
 import { Restoration } from './restore.js';
 import { StandardStreams } from './standard-streams.js';
@@ -86,7 +87,11 @@ class Shepherd {
     if (this.#offer) throw new MigrationError('protocol-violation', 'it was offered already');
     this.#offer = offer;
     const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
-    const all = [...detectShortages(offer, stateDirectory), ...blockers];
+    const all = [
+      ...detectShortages(offer, stateDirectory),
+      ...detectMappingLimit(offer.mappings),
+      ...blockers,
+    ];
     // Hashing is work: with other reasons against it already, the contents may wait for the next try.
     if (all.length > 0 || unsure.length === 0) this.#judge(all);
     else {

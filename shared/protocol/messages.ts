@@ -4,9 +4,10 @@
  */
 import * as v from 'valibot';
 import { catalogue, type ErrorCode } from '../errors.js';
+import { Splice } from '../layout-splices.js';
 import { FileStamp } from '../state/files.js';
 import { CompleteState, PartialState } from '../state/index.js';
-import { Mappings } from '../state/memory.js';
+import { Mappings, maxMappings } from '../state/memory.js';
 import { count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
@@ -61,6 +62,7 @@ const Offer = v.strictObject({
   /** All ids the process and its threads need. */
   ids: list(pid, 1 << 16),
   residentBytes: count,
+  mappings: count,
   files: list(NeededFile, 1 << 16),
   /** Compare contents even where both sides see the same inode. */
   compareContents: v.boolean(),
@@ -77,19 +79,27 @@ const Identities = v.strictObject({
 
 const Build = v.strictObject({ type: v.literal('build'), mappings: Mappings, state: CompleteState });
 
-/** The mappings changed: the whole new list. */
-const Layout = v.strictObject({ type: v.literal('layout'), mappings: Mappings });
+/** The mappings changed. */
+const Layout = v.strictObject({ type: v.literal('layout'), splices: list(Splice, maxMappings) });
 
 /** All page frames of a round have been sent: `frames` on the page channel since it opened. */
 const Round = v.strictObject({ type: v.literal('round'), number: count, frames: count });
 
-const Settle = v.strictObject({ type: v.literal('settle'), frames: count, state: PartialState });
+const Settle = v.strictObject({
+  type: v.literal('settle'),
+  frames: count,
+  state: PartialState,
+  /** Memory that was in huge pages before it was tracked. */
+  huge: Ranges,
+});
 
 const Finish = v.strictObject({
   type: v.literal('finish'),
   frames: count,
   /** Pages sent before that the program has dropped since. */
   dropped: Ranges,
+  /** Guard regions: madvise(2), MADV_GUARD_INSTALL. */
+  guards: Ranges,
   state: PartialState,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),

@@ -152,6 +152,7 @@ export class UserfaultTracker implements Tracker {
       runs: joined(runsOf(triples(present), file.pages), own.uncertain),
       replaced: this.#forget(anonymous.untracked, file.untracked),
       dropped: flatten(mergeRanges([...unflatten(this.sent.select(gone)), ...own.reverted])),
+      holes: gone,
     };
   }
 

@@ -59,11 +59,12 @@ const build = (change: Partial<ReturnType<typeof modestState>> = {}, mappings = 
   mappings,
   state: { ...modestState(), ...change },
 });
-const settle = (state = {}) => ({ type: 'settle', frames: 0, state });
+const settle = (state = {}) => ({ type: 'settle', frames: 0, state, huge: [] });
 const finish = (change = {}) => ({
   type: 'finish',
   frames: 0,
   dropped: [],
+  guards: [],
   state: {},
   changedFiles: [],
   ...change,
@@ -81,7 +82,7 @@ hostile('an offer twice', async (peer) => {
 
 for (const message of [
   { type: 'commit' },
-  { type: 'layout', mappings: [] },
+  { type: 'layout', splices: [] },
   settle(),
   finish(),
   { ...finish(), type: 'rehearse' },
@@ -143,11 +144,26 @@ hostile('a mapping right over the stub', async (peer) => {
   await peer.walk([build(), 'built']);
   // Most of the largest hole, and its middle with it: the stub has to move.
   const wide = { ...memory, start: 0x300000000000n, end: 0x480000000000n, noReserve: true, protection: 0 };
-  const mappings = [memory, wide, ...modestMappings().slice(1)];
   await peer.walk(
-    [{ type: 'layout', mappings }, 'applied'],
-    [{ type: 'layout', mappings: modestMappings() }, 'applied'],
+    [{ type: 'layout', splices: [{ at: 1, remove: 0, insert: [wide] }] }, 'applied'],
+    [{ type: 'layout', splices: [{ at: 1, remove: 1, insert: [] }] }, 'applied'],
   );
+});
+
+hostile('a change of mappings that are not there', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built']);
+  await assertRefused(
+    peer,
+    { type: 'layout', splices: [{ at: 1000, remove: 1, insert: [] }] },
+    /no mappings/,
+  );
+});
+
+hostile('a mapping over another', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built']);
+  await assertRefused(peer, { type: 'layout', splices: [{ at: 1, remove: 0, insert: [memory] }] }, /overlap/);
 });
 
 hostile('a page outside of all mappings', async (peer) => {
@@ -242,7 +258,7 @@ hostile('a pipe with more in it than it holds', async (peer) => {
 hostile('a layout when all is prepared', async (peer) => {
   await peer.introduce();
   await peer.walk([build(), 'built'], [settle(), 'settled'], [finish(), 'prepared']);
-  await assertRefused(peer, { type: 'layout', mappings: modestMappings() });
+  await assertRefused(peer, { type: 'layout', splices: [{ at: 0, remove: 0, insert: [] }] });
 });
 
 hostile('silence where the decision is due', async (peer) => {
@@ -262,7 +278,7 @@ peers('an abort after the decision comes too late', async () => {
     );
     for (const message of [
       { type: 'abort', reason: 'changed my mind' },
-      { type: 'layout', mappings: [] },
+      { type: 'layout', splices: [] },
       finish(),
     ])
       peer.say(message);

@@ -14,6 +14,13 @@ interface Variant extends StartOptions {
 
 const variants: Variant[] = [
   { name: 'memory' },
+  { name: 'memory-kinds' },
+  { name: 'memory-kinds', options: ['--late'] },
+  { name: 'memory-kinds', options: ['--lock-all'] },
+  { name: 'memory-kinds', options: ['--lock-all-on-fault'] },
+  { name: 'memory-kinds', options: ['--merge-all'] },
+  { name: 'many-mappings', options: ['--count', '5000'] },
+  { name: 'many-mappings', options: ['--count', '5000', '--gaps', '--churn'] },
   { name: 'threads' },
   { name: 'registers' },
   { name: 'signals' },

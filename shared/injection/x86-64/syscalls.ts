@@ -9,6 +9,7 @@ export const syscalls = {
   brk: 12,
   rtSigaction: 13,
   mremap: 25,
+  mincore: 27,
   madvise: 28,
   nanosleep: 35,
   getitimer: 36,
@@ -32,7 +33,8 @@ export const syscalls = {
   rtSigqueueinfo: 129,
   sigaltstack: 131,
   personality: 135,
-  mlock: 149,
+  munlock: 150,
+  mlockall: 151,
   prctl: 157,
   chroot: 161,
   sethostname: 170,
@@ -51,11 +53,13 @@ export const syscalls = {
   pipe2: 293,
   rtTgsigqueueinfo: 297,
   userfaultfd: 323,
+  mlock2: 325,
   ioPgetevents: 333,
   rseq: 334,
   clone3: 435,
   pidfdGetfd: 438,
   epollPwait2: 441,
+  mseal: 462,
 } as const;
 
 /** Socket calls that come back with EINTR when a time-out is set and the thread is stopped. */
