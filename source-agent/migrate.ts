@@ -140,7 +140,6 @@ function arm(
   conversation: Conversation,
   stream: PageStream,
 ) {
-  const { process } = stopper;
   let tracker: Tracker | undefined;
   try {
     let state: State;
@@ -150,7 +149,7 @@ function arm(
       tracker = UserfaultTracker.open(frozen, sent, scanThreads);
       state = stopper.capture(frozen, []);
     }
-    const precopy = new PreCopy(process, conversation, stream, tracker, sent);
+    const precopy = new PreCopy(stopper, conversation, stream, tracker, sent);
     return { tracker, precopy, state, layout: precopy.begin(null) };
   } catch (error) {
     tracker?.close();

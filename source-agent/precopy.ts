@@ -16,12 +16,14 @@ import {
 import type { Mapping } from '../shared/state/memory.js';
 import { refusals } from './capture/memory.js';
 import type { Conversation } from './conversation.js';
+import { isUndisturbed, lookForDirectReads } from './direct-reads.js';
 import { guardRegions } from './guard-regions.js';
 import { hugeRanges } from './huge-pages.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
 import type { SourceProcess } from './source-process.js';
-import type { FinalCollected, Tracker } from './tracker/index.js';
+import type { Stopper } from './stop.js';
+import type { Collected, FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
@@ -41,18 +43,24 @@ export class PreCopy {
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
-  /** Pages that could not be read when they were due. */
-  #missing: AddressRange[] = [];
+  /** Pages that could not be read when they were due, or were read perhaps while a device wrote to them. */
+  #due: AddressRange[] = [];
+  /** The next scan needs the program stopped. */
+  #doubtful = false;
   #number = 0;
   #huge: AddressRange[] = [];
 
+  private readonly process: SourceProcess;
+
   constructor(
-    private readonly process: SourceProcess,
+    private readonly stopper: Stopper,
     private readonly conversation: Conversation,
     private readonly stream: PageStream,
     private readonly tracker: Tracker,
     private readonly sent: NativeSentPages,
-  ) {}
+  ) {
+    this.process = stopper.process;
+  }
 
   /** What was in huge pages before the tracking began, which takes them apart as they are written. */
   get huge(): readonly AddressRange[] {
@@ -79,7 +87,7 @@ export class PreCopy {
   async round({ thorough = false } = {}): Promise<RoundResult> {
     const changed = await this.#followLayout(thorough);
     const collectedAtMs = performance.now();
-    const { runs, replaced } = await this.tracker.collect();
+    const { runs, replaced } = await this.#collect();
     this.#replaced = replaced.length > 0;
     const sent = await this.#send(changed ? clip(runs, this.#tracked()) : runs, false);
     await this.conversation.ask(
@@ -91,9 +99,26 @@ export class PreCopy {
     return { sent, bytes: bytesOf(sent), durationMs: performance.now() - collectedAtMs, collectedAtMs };
   }
 
+  /** What was written, found while no device can be writing: see direct-reads.ts. */
+  async #collect(): Promise<Collected> {
+    const before = lookForDirectReads(this.process);
+    if (before.open || this.#doubtful) {
+      using _frozen = this.stopper.freeze();
+      const collected = await this.tracker.collect();
+      const again = this.#takeDue();
+      this.#doubtful = false;
+      return { ...collected, runs: joined(collected.runs, again) };
+    }
+    const collected = await this.tracker.collect();
+    this.#doubtful = !isUndisturbed(before, lookForDirectReads(this.process));
+    // They are sent all the same: what is wrong with them is set right by the next scan.
+    if (this.#doubtful) this.#due = mergeRanges([...this.#due, ...rangesOf(collected.runs)]);
+    return collected;
+  }
+
   async #send(runs: BigUint64Array, frozen: boolean): Promise<SendResult> {
     const result = await this.stream.send(runs, frozen);
-    this.#missing = mergeRanges([...this.#missing, ...unflatten(result.missing)]);
+    if (result.missing.length > 0) this.#due = mergeRanges([...this.#due, ...unflatten(result.missing)]);
     return result;
   }
 
@@ -166,25 +191,26 @@ export class PreCopy {
     if (final.changed) await this.#announce(final.layout);
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
-    const missing = this.#stillThere();
-    this.#missing = [];
-    const sending = this.#send(withMissing(collected.runs, missing), true);
+    const sending = this.#send(joined(collected.runs, this.#takeDue()), true);
     const guards = guardRegions(this.process, final.layout, collected.holes);
     const sent = await sending;
-    if (this.#missing.length > 0) {
+    if (this.#due.length > 0) {
       // Guard regions of kernels that do not tell them from pages in swap (6.13, 6.14), or broken memory.
-      const object = `memory ${formatRange(this.#missing[0]!)}`;
+      const object = `memory ${formatRange(this.#due[0]!)}`;
       const what = `${object} holds something that cannot be read`;
       throw new MigrationError('unreadable-state', what, { pid: this.process.pid, object });
     }
     return { sent, dropped, guards };
   }
 
-  /** Pages that could not be read in their round and have content: as runs. */
-  #stillThere(): BigUint64Array {
-    if (this.#missing.length === 0) return new BigUint64Array(0);
-    const { pages } = native.scanPages(this.process.pagemap, flatten(this.#missing), ScanMode.content);
-    const anonymous = mergeRanges(this.#tracked().filter((mapping) => mapping.anonymous));
+  /** Pages that are due once more and have content: as runs. */
+  #takeDue(): BigUint64Array {
+    if (this.#due.length === 0) return new BigUint64Array(0);
+    const tracked = this.#tracked();
+    const due = inside(this.#due, mergeRanges(tracked));
+    this.#due = [];
+    const { pages } = native.scanPages(this.process.pagemap, flatten(due), ScanMode.content);
+    const anonymous = mergeRanges(tracked.filter((mapping) => mapping.anonymous));
     for (let i = 0; i < pages.length; i += 3) {
       const holder = anonymous[firstEndingAfter(anonymous, pages[i]!)];
       pages[i + 2] =
@@ -218,12 +244,21 @@ function clip(runs: BigUint64Array, mappings: readonly AddressRange[]): BigUint6
   return BigUint64Array.from(kept);
 }
 
-function withMissing(runs: BigUint64Array, missing: BigUint64Array): BigUint64Array {
-  if (missing.length === 0) return runs;
-  const all = new BigUint64Array(runs.length + missing.length);
+function joined(runs: BigUint64Array, more: BigUint64Array): BigUint64Array {
+  if (more.length === 0) return runs;
+  const all = new BigUint64Array(runs.length + more.length);
   all.set(runs);
-  all.set(missing, runs.length);
+  all.set(more, runs.length);
   return all;
+}
+
+function rangesOf(runs: BigUint64Array): AddressRange[] {
+  return Array.from({ length: runs.length / 3 }, (_, i) => ({ start: runs[i * 3]!, end: runs[i * 3 + 1]! }));
+}
+
+/** The parts of `ranges` that `mappings` cover; both sorted and disjoint. */
+function inside(ranges: readonly AddressRange[], mappings: readonly AddressRange[]): AddressRange[] {
+  return subtract(ranges, subtract(ranges, mappings));
 }
 
 function bytesOf({ pages, zeroPages, skippedPages }: SendResult): number {

@@ -19,6 +19,8 @@ const variants: Variant[] = [
   { name: 'memory-kinds', options: ['--lock-all'] },
   { name: 'memory-kinds', options: ['--lock-all-on-fault'] },
   { name: 'memory-kinds', options: ['--merge-all'] },
+  { name: 'direct-reader' },
+  { name: 'direct-reader', options: ['--reopen'] },
   { name: 'many-mappings', options: ['--count', '5000'] },
   { name: 'many-mappings', options: ['--count', '5000', '--gaps', '--churn'] },
   { name: 'threads' },
