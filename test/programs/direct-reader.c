@@ -5,7 +5,7 @@
 //   --mb N        memory (16)
 #include "program.h"
 
-enum { kThreads = 2, kBlock = 1 << 20, kFileBlocks = 16, kBlockPages = kBlock / kPage };
+enum { kThreads = 4, kBlock = 1 << 20, kFileBlocks = 16, kBlockPages = kBlock / kPage };
 static char path[PATH_MAX];
 static size_t blocks;
 static char* memory;
@@ -30,9 +30,10 @@ static void verify(size_t block) {
 static void* read_on(void* argument) {
   size_t thread = (size_t)argument;
   uint64_t random = mix(thread + 1);
+  size_t turn = 0;
   while (!atomic_load(&stop)) {
     random = mix(random + 1);
-    size_t block = (random % (blocks / kThreads)) * kThreads + thread;
+    size_t block = (turn++ % (blocks / kThreads)) * kThreads + thread;
     int from = (int)(random >> 32) % kFileBlocks;
     if (from < 0) from = -from;
     verify(block);
@@ -46,6 +47,7 @@ static void* read_on(void* argument) {
     if (fd != shared_fd) close(fd);
     verify(block);
     atomic_fetch_add(&reads, 1);
+    sleep_ms(10);
   }
   return NULL;
 }

@@ -15,6 +15,9 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'huge-pages': 'the machine must be able to reserve a few 2 MB pages',
   'kernel-threads': 'a pid namespace other than the first shows none',
   'memory-cgroup': 'a memory controller must be mounted, and groups be made in it',
+  'slow-disk': 'control groups (v1) must be able to throttle the disk of the temporary files',
+  swap: 'room to swap to must be allowed',
+  'page-merging': 'the kernel must merge equal pages (CONFIG_KSM), and let it be switched on',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 
