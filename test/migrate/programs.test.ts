@@ -21,7 +21,7 @@ const variants: Variant[] = [
   { name: 'memory-kinds', options: ['--merge-all'] },
   { name: 'direct-reader' },
   { name: 'direct-reader', options: ['--reopen'] },
-  { name: 'many-mappings', options: ['--count', '5000'] },
+  { name: 'many-mappings', options: ['--count', '65000'] },
   { name: 'many-mappings', options: ['--count', '5000', '--gaps', '--churn'] },
   { name: 'threads' },
   { name: 'registers' },

@@ -23,7 +23,8 @@ function having<Setting extends Disposable>(name: string, make: () => Setting, t
   try {
     make()[Symbol.dispose]();
   } catch (error) {
-    return skip(name, (error as Error).message);
+    skip(name, (error as Error).message);
+    return;
   }
   tests();
 }

@@ -17,6 +17,13 @@ const runs: Record<string, string[][]> = {
     ['--uid', '1000', '--dumpable', '1'],
   ],
   files: [[]],
+  'direct-reader': [[], ['--reopen']],
+  growth: [
+    ['--mb', '2'],
+    ['--mb', '2', '--mergeable'],
+  ],
+  'many-mappings': [[], ['--gaps', '--churn']],
+  'memory-kinds': [[], ['--late'], ['--lock-all'], ['--lock-all-on-fault'], ['--merge-all']],
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   process: [[], ['--title']],
