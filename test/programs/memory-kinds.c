@@ -17,10 +17,10 @@ enum { kGuardInstall = 102, kGuardRemove = 103, kSysMseal = 462, kSysMlock2 = 32
 enum { kHugePage = 2 << 20, kHugeBytes = 8 << 20, kSwapBytes = 4 << 20, kGuarded = 16, kLatePieces = 6 };
 static const size_t kTera = (size_t)4 << 40;
 
-static char *guarded, *sealed, *on_fault, *named, *huge, *huge_plain, *swapped, *freed, *reservation, *guarded_file, *late, *lazy,
+static char *guarded, *sealed, *on_fault, *named, *huge, *huge_plain, *collapsed, *swapped, *freed, *reservation, *guarded_file, *late, *lazy,
     *guarded_locked, *open_reservation;
 static bool has_guards, has_seals, has_names, freed_zero[64];
-static unsigned long huge_bytes, huge_plain_bytes;
+static unsigned long huge_bytes, huge_plain_bytes, collapsed_bytes;
 static struct mapping_list before, after;
 
 static char* map(size_t bytes, int protection, int flags) {
@@ -100,9 +100,14 @@ static void set_up_huge(void) {
   huge_plain = apart(kHugeBytes);
   madvise(huge_plain, kHugeBytes, MADV_HUGEPAGE);
   for (size_t at = 0; at < kHugeBytes; at += kHugePage) *(uint64_t*)(huge_plain + at + 5 * kPage) = mix(at + 1);
+  // Huge without being advised to be: MADV_COLLAPSE, Linux 6.1.
+  collapsed = apart(kHugeBytes);
+  fill_words(collapsed, kHugeBytes, 12);
+  madvise(collapsed, kHugeBytes, 25);
+  collapsed_bytes = smaps_field(collapsed, "AnonHugePages");
   huge_bytes = smaps_field(huge, "AnonHugePages");
   huge_plain_bytes = smaps_field(huge_plain, "AnonHugePages");
-  say("FACT huge=%lu huge_plain=%lu", huge_bytes, huge_plain_bytes);
+  say("FACT huge=%lu huge_plain=%lu collapsed=%lu", huge_bytes, huge_plain_bytes, collapsed_bytes);
 }
 
 static void page_out(char* at, size_t bytes) {
@@ -243,6 +248,8 @@ static void check(void) {
     expect_number("sparse huge memory", (long long)mix(at + 1), *(long long*)(huge_plain + at + 5 * kPage));
   expect_number("kilobytes of huge pages", (long long)huge_bytes, (long long)smaps_field(huge, "AnonHugePages"));
   expect_number("kilobytes of sparse huge pages", (long long)huge_plain_bytes, (long long)smaps_field(huge_plain, "AnonHugePages"));
+  expect_words("collapsed memory", collapsed, kHugeBytes, 12);
+  expect_number("kilobytes of collapsed pages", (long long)collapsed_bytes, (long long)smaps_field(collapsed, "AnonHugePages"));
   if (swapped) {
     for (size_t at = 0; at < kSwapBytes / 4; at += kPage) swapped[at] ^= 1;
     expect_words("memory that was in swap", swapped, kSwapBytes, 8);
