@@ -136,6 +136,9 @@ export class UserfaultTracker implements Tracker {
   }
 
   async collectFinal(): Promise<FinalCollected> {
+    // What went away while it was looked at may be back just as it was.
+    if (this.#unwatched.length > 0)
+      this.watch([...this.#watched, ...this.#unwatched].sort((a, b) => (a.start < b.start ? -1 : 1)));
     const [unwatched] = this.#unwatched;
     if (unwatched) {
       const object = `mapping ${formatRange(unwatched)}`;
