@@ -41,11 +41,11 @@ export async function handOver(
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const mappings = stopper.mappings();
-    const state = stopper.capture(frozen, mappings);
+    const state = stopper.capture(frozen, final.mappings);
     assertSameProgram(settled, state, stopper.process.pid);
-    // While the scan goes on beside.
-    const changes = difference(settled, state);
+    await precopy.follow(final);
+    // The target puts it in place while we still look for pages.
+    conversation.say({ type: 'adjust', state: difference(settled, state) });
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped, guards } = await precopy.finish(final, () => clock.mark('scan'));
@@ -55,7 +55,6 @@ export async function handOver(
       frames: stream.frames,
       dropped: dropped.map(pairOf),
       guards: guards.map(pairOf),
-      state: changes,
       changedFiles,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');

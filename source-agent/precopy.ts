@@ -171,7 +171,12 @@ export class PreCopy {
     const layout = changed ? this.#look(null) : this.#layout;
     if (changed) this.tracker.watch(trackedMappings(layout));
     this.#maps = maps;
-    return { changed, layout, collected: this.tracker.collectFinal() };
+    return { changed, layout, mappings: maps, collected: this.tracker.collectFinal() };
+  }
+
+  /** Has the target follow the mappings of the stopped program: before it is given its last state, and pages. */
+  async follow({ changed, layout }: FinalScan): Promise<void> {
+    if (changed) await this.#announce(layout);
   }
 
   /**
@@ -188,7 +193,6 @@ export class PreCopy {
       collected = await this.tracker.collectFinal();
     }
     onScanned();
-    if (final.changed) await this.#announce(final.layout);
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
     const sending = this.#send(joined(collected.runs, this.#takeDue()), true);
@@ -222,6 +226,8 @@ export class PreCopy {
 
 export interface FinalScan {
   changed: boolean;
+  /** As /proc/PID/maps tells them of the stopped program. */
+  mappings: readonly ProcMapping[];
   layout: Mapping[];
   collected: Promise<FinalCollected>;
 }

@@ -32,10 +32,29 @@ export function assertAvailable(skeleton: Skeleton, layout: readonly Mapping[]):
   }
 }
 
-export function complete(
+/** Settings of the whole address space, once its mappings are those the program will have. */
+export function applySettings(
   skeleton: Skeleton,
   layout: readonly Mapping[],
   { lockFuture, mergeAny }: MemoryState,
+): void {
+  const batch = new CallBatch();
+  if (mergeAny) {
+    batch.add('prctl(PR_SET_MEMORY_MERGE)', syscalls.prctl, setMemoryMerge, 1, 0, 0, 0);
+    for (const { start, end, kind, advice } of layout) {
+      if (kind !== 'anonymous' || advice.includes('mg')) continue;
+      batch.add('madvise(MADV_UNMERGEABLE)', syscalls.madvise, start, end - start, unmergeable);
+    }
+  }
+  if (lockFuture !== 'no') batch.add('mlockall', syscalls.mlockall, lockFutureFlags[lockFuture]);
+  skeleton.run(batch);
+  batch.check();
+}
+
+/** Guards, and last of all the seals. */
+export function complete(
+  skeleton: Skeleton,
+  layout: readonly Mapping[],
   guards: readonly (readonly [bigint, bigint])[],
 ): void {
   const batch = new CallBatch();
@@ -54,14 +73,6 @@ export function complete(
       if (locked) mayFail.add(batch.add('mlock2', syscalls.mlock2, from, bytes, onFault));
     }
   }
-  if (mergeAny) {
-    batch.add('prctl(PR_SET_MEMORY_MERGE)', syscalls.prctl, setMemoryMerge, 1, 0, 0, 0);
-    for (const { start, end, kind, advice } of layout) {
-      if (kind !== 'anonymous' || advice.includes('mg')) continue;
-      batch.add('madvise(MADV_UNMERGEABLE)', syscalls.madvise, start, end - start, unmergeable);
-    }
-  }
-  if (lockFuture !== 'no') batch.add('mlockall', syscalls.mlockall, lockFutureFlags[lockFuture]);
   for (const { start, end, kind, sealed } of layout) {
     if (sealed && kind !== 'special') batch.add('mseal', syscalls.mseal, start, end - start, 0);
   }

@@ -14,7 +14,7 @@ import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { AddressSpace } from './address-space.js';
-import { assertAvailable, complete } from './address-space-completion.js';
+import { applySettings, assertAvailable, complete } from './address-space-completion.js';
 import { verifyChanged } from './changed-files.js';
 import { collapse } from './huge-pages.js';
 import { highestOf, OpenFiles } from './open-files.js';
@@ -37,7 +37,9 @@ export class Restoration implements Disposable {
   #state: State | undefined;
   #userfault = -1;
   #settled = false;
+  #adjusted = false;
   #prepared = false;
+  #phases: Record<string, number> = {};
 
   constructor(private readonly streams: StandardStreams) {}
 
@@ -97,7 +99,7 @@ export class Restoration implements Disposable {
    * for the first time, when code has yet to be compiled. A rehearsal that fails says nothing about the performance.
    */
   async rehearse(message: Message<'rehearse'>): Promise<Record<string, number>> {
-    if (!this.#settled || this.#prepared)
+    if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be rehearsed');
     const standIn = new Restoration(this.streams);
     try {
@@ -105,7 +107,8 @@ export class Restoration implements Disposable {
       const state = played(this.#state!, skeleton.innerPid);
       standIn.#raise(skeleton, sample(this.#space!.layout).map(weightless), state);
       standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
-      return await standIn.finish({ ...message, type: 'finish', state: { threads: state.threads } });
+      standIn.adjust({ type: 'adjust', state: { threads: state.threads } });
+      return await standIn.finish({ ...message, type: 'finish' });
     } catch {
       return {};
     } finally {
@@ -113,29 +116,41 @@ export class Restoration implements Disposable {
     }
   }
 
-  /** In the freeze: the differences, then the registers. Afterwards the process is complete and held. */
+  /** In the freeze: the differences, while the last pages are on their way. */
+  adjust({ state }: Message<'adjust'>): void {
+    if (!this.#settled || this.#adjusted)
+      throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
+    this.#adjusted = true;
+    const clock = new PhaseClock();
+    this.#state = { ...this.#state!, ...(state as Partial<State>) };
+    assertAllowed(this.#state);
+    const changed = new Set(kindsInOrder().filter((kind: Kind) => state[kind] !== undefined));
+    // While it may: credentials come last.
+    applySettings(this.skeleton, this.#space!.layout, this.#state.memory);
+    finishAll(this.#restoring(), changed);
+    clock.mark('state');
+    this.#phases = clock.phases;
+  }
+
+  /** In the freeze, when all pages are there: afterwards the process is complete and held. */
   async finish(message: Message<'finish'>): Promise<Record<string, number>> {
-    if (!this.#settled || this.#prepared)
+    if (!this.#adjusted || this.#prepared)
       throw new MigrationError('protocol-violation', 'it is not due to be finished');
     const clock = new PhaseClock();
     await verifyChanged(message.changedFiles);
-    this.#state = { ...this.#state!, ...(message.state as Partial<State>) };
-    assertAllowed(this.#state);
-    const changed = new Set(kindsInOrder().filter((kind: Kind) => message.state[kind] !== undefined));
     this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
     clock.mark('drop');
-    complete(this.skeleton, this.#space!.layout, this.#state.memory, message.guards);
-    finishAll(this.#restoring(), changed);
-    clock.mark('state');
+    complete(this.skeleton, this.#space!.layout, message.guards);
     const { skeleton } = this;
+    const { threads } = this.#state!;
     this.#files!.letGo();
-    armWaits(skeleton, this.#state.threads);
+    armWaits(skeleton, threads);
     skeleton.unmapStub();
-    load(skeleton, this.#state.threads);
+    load(skeleton, threads);
     clock.mark('registers');
     if (this.#space!.unnamed) this.notes.push('the names of memory are lost: this kernel has none');
     this.#prepared = true;
-    return clock.phases;
+    return { ...this.#phases, ...clock.phases };
   }
 
   /** The decision has fallen: it runs. */

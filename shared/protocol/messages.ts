@@ -93,6 +93,9 @@ const Settle = v.strictObject({
   huge: Ranges,
 });
 
+/** In the freeze: what differs from what was settled. Nothing is answered: the last pages are still on their way. */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: PartialState });
+
 const Finish = v.strictObject({
   type: v.literal('finish'),
   frames: count,
@@ -100,13 +103,12 @@ const Finish = v.strictObject({
   dropped: Ranges,
   /** Guard regions: madvise(2), MADV_GUARD_INSTALL. */
   guards: Ranges,
-  state: PartialState,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
 });
 
-/** What `finish` will look like: the target goes through it with a stand-in, so that nothing in the freeze is done for the first time. */
-const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse') });
+/** What the freeze will look like: the target goes through it with a stand-in, so that nothing in it is done for the first time. */
+const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse'), state: PartialState });
 
 const Commit = v.strictObject({ type: v.literal('commit') });
 const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
@@ -120,6 +122,7 @@ export const FromSource = v.variant('type', [
   Round,
   Settle,
   Rehearse,
+  Adjust,
   Finish,
   Commit,
   Abort,

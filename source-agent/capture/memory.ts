@@ -1,7 +1,5 @@
 import { readlinkSync, statSync } from 'node:fs';
-import { native } from '../../native/index.js';
 import { type Blocker, MigrationError } from '../../shared/errors.js';
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import { isSpecial, type Mapping as ProcMapping } from '../../shared/proc/mappings.js';
 import { formatRange } from '../../shared/ranges.js';
@@ -10,6 +8,7 @@ import { advisedFlags, type Mapping } from '../../shared/state/memory.js';
 import type { FrozenProcess } from '../frozen-process.js';
 import type { SourceProcess } from '../source-process.js';
 import type { Capture } from './kind.js';
+import type { Questions } from './questions.js';
 
 /** VmFlags that say nothing beyond what the mapping's line says, or that follow from it: proc(5). */
 const impliedFlags: ReadonlySet<string> = new Set(
@@ -39,23 +38,21 @@ export const captureMemory: Capture<'memory'> = {
     return refusals(process, mappings);
   },
 
-  capture({ frozen, view }) {
+  capture({ frozen, view }, questions) {
     const { process } = frozen;
-    const batch = new CallBatch();
-    const brk = batch.add('brk', syscalls.brk, 0);
-    const mergeAny = batch.add('prctl(PR_GET_MEMORY_MERGE)', syscalls.prctl, getMemoryMerge, 0, 0, 0, 0);
-    const lockFuture = addLockProbe(batch, frozen);
-    frozen.run(batch);
+    const brk = questions.add('brk', syscalls.brk, 0);
+    const mergeAny = questions.add('prctl(PR_GET_MEMORY_MERGE)', syscalls.prctl, getMemoryMerge, 0, 0, 0, 0);
+    const lockFuture = addLockProbe(questions, frozen);
     const { stat } = view.leader;
     const executable = readlinkSync(`/proc/${process.pid}/exe`);
-    return {
+    return () => ({
       fields: {
         startCode: stat.startCode,
         endCode: stat.endCode,
         startData: stat.startData,
         endData: stat.endData,
         startBrk: stat.startBrk,
-        brk: batch.result(brk),
+        brk: questions.batch.result(brk),
         startStack: stat.startStack,
         argStart: stat.argStart,
         argEnd: stat.argEnd,
@@ -66,8 +63,8 @@ export const captureMemory: Capture<'memory'> = {
       executable,
       executableStamp: stampOfPath(executable),
       lockFuture: lockFuture(),
-      mergeAny: batch.raw(mergeAny) > 0n,
-    };
+      mergeAny: questions.batch.raw(mergeAny) > 0n,
+    });
   },
 };
 
@@ -75,18 +72,26 @@ export const captureMemory: Capture<'memory'> = {
  * mlockall(MCL_FUTURE) shows only in what is mapped after it: so a page is mapped for a moment. MADV_DONTNEED refuses
  * locked memory (mm/madvise.c, can_madv_lru_vma), and memory that is not locked on fault alone is there at once.
  */
-function addLockProbe(batch: CallBatch, { carrier }: FrozenProcess): () => 'no' | 'yes' | 'on-fault' {
+function addLockProbe(questions: Questions, { carrier }: FrozenProcess): () => 'no' | 'yes' | 'on-fault' {
   const [page, readWrite, fixedNoReplaceAnonymousPrivate, dontNeed] = [4096n, 3, 0x100022, 4];
   const where = [carrier.end, page] as const;
-  const map = batch.add('mmap', syscalls.mmap, ...where, readWrite, fixedNoReplaceAnonymousPrivate, -1, 0);
-  batch.add('mincore', syscalls.mincore, ...where, carrier.scratch);
-  const drop = batch.add('madvise', syscalls.madvise, ...where, dontNeed);
-  batch.add('munmap', syscalls.munmap, ...where);
+  const resident = questions.room(1);
+  const map = questions.add(
+    'mmap',
+    syscalls.mmap,
+    ...where,
+    readWrite,
+    fixedNoReplaceAnonymousPrivate,
+    -1,
+    0,
+  );
+  questions.add('mincore', syscalls.mincore, ...where, resident);
+  const drop = questions.add('madvise', syscalls.madvise, ...where, dontNeed);
+  questions.add('munmap', syscalls.munmap, ...where);
   return () => {
-    batch.result(map);
-    if (batch.raw(drop) === 0n) return 'no';
-    const [resident] = native.readMemory(carrier.tid, carrier.scratch, 1);
-    return resident! & 1 ? 'yes' : 'on-fault';
+    questions.batch.result(map);
+    if (questions.batch.raw(drop) === 0n) return 'no';
+    return questions.answer(resident, 1)[0]! & 1 ? 'yes' : 'on-fault';
   };
 }
 

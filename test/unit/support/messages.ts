@@ -53,12 +53,12 @@ export function fromSource(): Messages<FromSource> {
     layout: { type: 'layout', splices: [{ at: 1, remove: 2, insert: mappings.slice(1) }] },
     round: { type: 'round', number: 3, frames: 70000 },
     settle: { type: 'settle', frames: 70001, state: { directories }, huge: [[0x600000n, 0x800000n]] },
+    adjust: { type: 'adjust', state: { directories, timers } },
     finish: {
       type: 'finish',
       frames: 70002,
       dropped: [[0x500000n, 0x501000n]],
       guards: [[0x502000n, 0x503000n]],
-      state: { directories, timers },
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
     },
     rehearse: {
