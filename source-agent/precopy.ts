@@ -129,7 +129,10 @@ export class PreCopy {
     // At once: the older the look, the more of the mappings are others by now.
     if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(maps, null)));
     this.#maps = maps;
-    return changed || thorough ? this.#announce(this.#look(null)) : false;
+    if (!changed && !thorough) return false;
+    // What is watched may be gone again by the time of the second look: then only the first one saw a change.
+    const announced = await this.#announce(this.#look(null));
+    return changed || announced;
   }
 
   /** The mappings are others than at the last look. */
@@ -149,6 +152,8 @@ export class PreCopy {
       mappings.filter((mapping) => !stub || !overlaps(mapping, stub)),
     );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
+    // A mapping that came or went between the two looks, and may be as before by the next: that one counts as another.
+    if (!isSameList(this.#maps, mappings)) this.#maps = [];
     return layoutOf(mappings, stub);
   }
 
@@ -222,6 +227,27 @@ export class PreCopy {
     }
     return pages;
   }
+}
+
+/** Whether two looks, one with flags and one without, saw the same mappings. */
+function isSameList(a: readonly ProcMapping[], b: readonly ProcMapping[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((mapping, i) => {
+      const other = b[i]!;
+      return (
+        mapping.start === other.start &&
+        mapping.end === other.end &&
+        mapping.offset === other.offset &&
+        mapping.inode === other.inode &&
+        mapping.path === other.path &&
+        mapping.read === other.read &&
+        mapping.write === other.write &&
+        mapping.execute === other.execute &&
+        mapping.shared === other.shared
+      );
+    })
+  );
 }
 
 export interface FinalScan {
