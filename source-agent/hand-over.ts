@@ -3,6 +3,7 @@ import { asMigrationError, MigrationError } from '../shared/errors.js';
 import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
+import { pack } from '../shared/state/packed.js';
 import { changedSince, type KnownFiles } from './changed-files.js';
 import { type Conversation, failureOf } from './conversation.js';
 import { endSource } from './ending.js';
@@ -44,7 +45,7 @@ export async function handOver(
     assertSameProgram(settled, state, stopper.process.pid);
     await precopy.follow(final);
     // The target puts it in place while we still look for pages.
-    conversation.say({ type: 'adjust', state: difference(settled, state) });
+    conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
