@@ -41,11 +41,12 @@ export async function handOver(
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const state = stopper.capture(frozen, final.mappings);
+    const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
     assertSameProgram(settled, state, stopper.process.pid);
     await precopy.follow(final);
     // The target puts it in place while we still look for pages.
     conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
+    assertUnblocked();
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
