@@ -13,6 +13,7 @@ import type { FromSource } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
+import { pack, unpack } from '../shared/state/packed.js';
 import { AddressSpace } from './address-space.js';
 import { applySettings, assertAvailable, complete } from './address-space-completion.js';
 import { verifyChanged } from './changed-files.js';
@@ -107,7 +108,7 @@ export class Restoration implements Disposable {
       const state = played(this.#state!, skeleton.innerPid);
       standIn.#raise(skeleton, sample(this.#space!.layout).map(weightless), state);
       standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
-      standIn.adjust({ type: 'adjust', state: { threads: state.threads } });
+      standIn.adjust({ type: 'adjust', state: pack({ threads: state.threads }) });
       return await standIn.finish({ ...message, type: 'finish' });
     } catch {
       return {};
@@ -117,17 +118,19 @@ export class Restoration implements Disposable {
   }
 
   /** In the freeze: the differences, while the last pages are on their way. */
-  adjust({ state }: Message<'adjust'>): void {
+  adjust(message: Message<'adjust'>): void {
     if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
     this.#adjusted = true;
     const clock = new PhaseClock();
+    const state = unpack(message.state);
     this.#state = { ...this.#state!, ...(state as Partial<State>) };
     assertAllowed(this.#state);
     const changed = new Set(kindsInOrder().filter((kind: Kind) => state[kind] !== undefined));
     // While it may: credentials come last.
     applySettings(this.skeleton, this.#space!.layout, this.#state.memory);
     finishAll(this.#restoring(), changed);
+    this.#files!.letGo();
     clock.mark('state');
     this.#phases = clock.phases;
   }
@@ -143,7 +146,6 @@ export class Restoration implements Disposable {
     complete(this.skeleton, this.#space!.layout, message.guards);
     const { skeleton } = this;
     const { threads } = this.#state!;
-    this.#files!.letGo();
     armWaits(skeleton, threads);
     skeleton.unmapStub();
     load(skeleton, threads);

@@ -8,7 +8,8 @@ import { Splice } from '../layout-splices.js';
 import { FileStamp } from '../state/files.js';
 import { CompleteState, PartialState } from '../state/index.js';
 import { Mappings, maxMappings } from '../state/memory.js';
-import { count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
+import { bytes, count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
+import { maxMessageBytes } from './codec.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -93,8 +94,11 @@ const Settle = v.strictObject({
   huge: Ranges,
 });
 
-/** In the freeze: what differs from what was settled. Nothing is answered: the last pages are still on their way. */
-const Adjust = v.strictObject({ type: v.literal('adjust'), state: PartialState });
+/**
+ * In the freeze: what differs from what was settled, packed (shared/state/packed.ts), so that the part of the target that
+ * passes it on need not take it apart. Nothing is answered: the last pages are still on their way.
+ */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: bytes(maxMessageBytes) });
 
 const Finish = v.strictObject({
   type: v.literal('finish'),
