@@ -27,6 +27,7 @@ export function changeOf(before: readonly Mapping[], next: readonly Mapping[]): 
     adjust: kept.filter(
       (piece) =>
         piece.before.protection !== piece.after.protection ||
+        piece.before.label !== piece.after.label ||
         piece.before.advice.join() !== piece.after.advice.join(),
     ),
     kept,

@@ -31,6 +31,17 @@ export function mergeRanges(ranges: readonly AddressRange[]): AddressRange[] {
   return merged;
 }
 
+/** Index of the first of `ranges` (sorted, disjoint) that ends above an address; their number where none does. */
+export function firstEndingAfter(ranges: readonly AddressRange[], address: bigint): number {
+  let low = 0;
+  for (let high = ranges.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (ranges[middle]!.end <= address) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 /** The flat form the addon takes: [start, end, start, end ...]. */
 export function flatten(ranges: readonly AddressRange[]): BigUint64Array {
   const flat = new BigUint64Array(ranges.length * 2);

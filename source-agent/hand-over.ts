@@ -3,6 +3,7 @@ import { asMigrationError, MigrationError } from '../shared/errors.js';
 import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
+import { pack } from '../shared/state/packed.js';
 import { changedSince, type KnownFiles } from './changed-files.js';
 import { type Conversation, failureOf } from './conversation.js';
 import { endSource } from './ending.js';
@@ -16,6 +17,7 @@ import type { Stopper } from './stop.js';
 
 const finishMs = 30000;
 const commitMs = 10000;
+const mostFreezes = 4;
 
 /**
  * What is in it could not be done before and cannot wait. Throws MigrationError: the program then runs on here, unless
@@ -30,7 +32,7 @@ export async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const frozen = stopper.freeze();
+  const frozen = await freezeUnmoved(stopper, precopy);
   // What was read of the program before is not frozen time.
   const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
@@ -40,19 +42,21 @@ export async function handOver(
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const state = stopper.capture(frozen, final.mappings);
+    const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
     assertSameProgram(settled, state, stopper.process.pid);
     await precopy.follow(final);
     // The target puts it in place while we still look for pages.
-    conversation.say({ type: 'adjust', state: difference(settled, state) });
+    conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
+    assertUnblocked();
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
-    const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
+    const { sent: lastRound, dropped, guards } = await precopy.finish(final, () => clock.mark('scan'));
     clock.mark('send');
     conversation.say({
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
+      guards: guards.map(pairOf),
       changedFiles,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
@@ -73,6 +77,24 @@ export async function handOver(
     // Its descriptors are closed behind us: the scan must be over.
     await final?.collected.catch(() => undefined);
     throw error;
+  }
+}
+
+/**
+ * What a new mapping is, the kernel tells only together with all others (smaps), walking over all of the memory. So a
+ * program that has just changed its mappings goes on for another round, a few times.
+ */
+async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<FrozenProcess> {
+  for (let tries = 1; ; tries += 1) {
+    const frozen = stopper.freeze();
+    try {
+      if (tries === mostFreezes || !precopy.moved) return frozen;
+    } catch (error) {
+      frozen[Symbol.dispose]();
+      throw error;
+    }
+    frozen[Symbol.dispose]();
+    await precopy.round();
   }
 }
 

@@ -17,7 +17,7 @@ import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
-import { PreCopy, type RoundResult } from './precopy.js';
+import { PreCopy, pairOf, type RoundResult } from './precopy.js';
 import { Rehearsal } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
@@ -175,7 +175,7 @@ function arm(
       state = stopper.capture(frozen, []);
     }
     for (;;) {
-      const precopy = new PreCopy(stopper.process, conversation, stream, tracker, sent);
+      const precopy = new PreCopy(stopper, conversation, stream, tracker, sent);
       try {
         return { tracker, precopy, state, layout: precopy.begin(null) };
       } catch (error) {
@@ -204,7 +204,11 @@ async function settle(
   }
   await precopy.round();
   const changes = difference(before, state);
-  await conversation.ask({ type: 'settle', frames: stream.frames, state: changes }, buildMs, 'settled');
+  await conversation.ask(
+    { type: 'settle', frames: stream.frames, state: changes, huge: precopy.huge.map(pairOf) },
+    buildMs,
+    'settled',
+  );
   for (let i = 0; i < rehearsals; i += 1) await rehearseTarget(conversation, stream, state);
   return state;
 }
@@ -230,6 +234,7 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
       type: 'rehearse',
       frames: stream.frames,
       dropped: [],
+      guards: [],
       state: { threads: state.threads },
       changedFiles: [],
     },

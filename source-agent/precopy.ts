@@ -1,22 +1,33 @@
 /** Memory ahead of the process: the layout followed, the pages sent in rounds. */
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
-import { changeOf } from '../shared/layout.js';
-import { type Mapping as ProcMapping, parseMaps } from '../shared/proc/mappings.js';
-import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
+import { changeOfSplices, type Splice, splicesOf } from '../shared/layout-splices.js';
+import type { Mapping as ProcMapping } from '../shared/proc/mappings.js';
+import {
+  type AddressRange,
+  firstEndingAfter,
+  flatten,
+  formatRange,
+  mergeRanges,
+  overlaps,
+  subtract,
+  unflatten,
+} from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
-import { refusal } from './capture/memory.js';
+import { refusals } from './capture/memory.js';
 import type { Conversation } from './conversation.js';
+import { isUndisturbed, lookForDirectReads } from './direct-reads.js';
+import { guardRegions } from './guard-regions.js';
+import { hugeRanges } from './huge-pages.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
-import { inOrder, type SourceProcess } from './source-process.js';
-import type { FinalCollected, Tracker } from './tracker/index.js';
+import type { SourceProcess } from './source-process.js';
+import type { Stopper } from './stop.js';
+import type { Collected, FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
 const roundMs = 24 * 3600 * 1000;
-
-const wholeAddressSpace: AddressRange = { start: 0n, end: 1n << 56n };
 
 export interface RoundResult {
   sent: SendResult;
@@ -28,23 +39,33 @@ export interface RoundResult {
 }
 
 export class PreCopy {
-  /** The text of the last look, and what it says. */
-  #maps = '';
-  #mappings: ProcMapping[] = [];
+  #maps: readonly ProcMapping[] = [];
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
-  /** Pages that could not be read when they were due. */
-  #missing: AddressRange[] = [];
+  /** Pages that could not be read when they were due, or were read perhaps while a device wrote to them. */
+  #due: AddressRange[] = [];
+  /** The next scan needs the program stopped. */
+  #doubtful = false;
   #number = 0;
+  #huge: AddressRange[] = [];
+
+  private readonly process: SourceProcess;
 
   constructor(
-    private readonly process: SourceProcess,
+    private readonly stopper: Stopper,
     private readonly conversation: Conversation,
     private readonly stream: PageStream,
     private readonly tracker: Tracker,
     private readonly sent: NativeSentPages,
-  ) {}
+  ) {
+    this.process = stopper.process;
+  }
+
+  /** What was in huge pages before the tracking began, which takes them apart as they are written. */
+  get huge(): readonly AddressRange[] {
+    return this.#huge;
+  }
 
   get layout(): Mapping[] {
     return this.#layout;
@@ -52,17 +73,21 @@ export class PreCopy {
 
   /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
   begin(stub: AddressRange | null): Mapping[] {
-    this.#read(this.process.mapsText());
+    this.#maps = this.process.mappings();
     this.#layout = this.#look(stub);
+    this.#huge = hugeRanges(this.process, this.#layout);
     this.tracker.watch(this.#tracked());
     return this.#layout;
   }
 
-  /** One round while the program runs. */
-  async round(): Promise<RoundResult> {
-    const changed = await this.#followLayout();
+  /**
+   * One round while the program runs. Advice (madvise(2), mlock(2)) of whole mappings shows only in a thorough look,
+   * which walks over all of the memory.
+   */
+  async round({ thorough = false } = {}): Promise<RoundResult> {
+    const changed = await this.#followLayout(thorough);
     const collectedAtMs = performance.now();
-    const { runs, replaced } = await this.tracker.collect();
+    const { runs, replaced } = await this.#collect();
     this.#replaced = replaced.length > 0;
     const sent = await this.#send(changed ? clip(runs, this.#tracked()) : runs, false);
     await this.conversation.ask(
@@ -74,27 +99,45 @@ export class PreCopy {
     return { sent, bytes: bytesOf(sent), durationMs: performance.now() - collectedAtMs, collectedAtMs };
   }
 
+  /** What was written, found while no device can be writing: see direct-reads.ts. */
+  async #collect(): Promise<Collected> {
+    const before = lookForDirectReads(this.process);
+    if (before.open || this.#doubtful) {
+      using _frozen = this.stopper.freeze();
+      const collected = await this.tracker.collect();
+      const again = this.#takeDue();
+      this.#doubtful = false;
+      return { ...collected, runs: joined(collected.runs, again) };
+    }
+    const collected = await this.tracker.collect();
+    this.#doubtful = !isUndisturbed(before, lookForDirectReads(this.process));
+    // They are sent all the same: what is wrong with them is set right by the next scan.
+    if (this.#doubtful) this.#due = mergeRanges([...this.#due, ...rangesOf(collected.runs)]);
+    return collected;
+  }
+
   async #send(runs: BigUint64Array, frozen: boolean): Promise<SendResult> {
     const result = await this.stream.send(runs, frozen);
-    this.#missing = mergeRanges([...this.#missing, ...unflatten(result.missing)]);
+    if (result.missing.length > 0) this.#due = mergeRanges([...this.#due, ...unflatten(result.missing)]);
     return result;
   }
 
   /** True when the layout changed. */
-  async #followLayout(): Promise<boolean> {
-    const changed = this.#read(this.process.mapsText());
+  async #followLayout(thorough: boolean): Promise<boolean> {
+    const maps = this.process.mappings();
+    const changed = maps !== this.#maps;
     // At once: the older the look, the more of the mappings are others by now.
-    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(this.#mappings, null)));
-    if (changed) await this.#announce(this.#look(null));
-    return changed;
+    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(maps, null)));
+    this.#maps = maps;
+    if (!changed && !thorough) return false;
+    // What is watched may be gone again by the time of the second look: then only the first one saw a change.
+    const announced = await this.#announce(this.#look(null));
+    return changed || announced;
   }
 
-  /** True when the text is another one than the last. */
-  #read(maps: string): boolean {
-    if (maps === this.#maps) return false;
-    this.#maps = maps;
-    this.#mappings = inOrder(parseMaps(maps));
-    return true;
+  /** The mappings are others than at the last look. */
+  get moved(): boolean {
+    return this.process.mappings() !== this.#maps;
   }
 
   #tracked(): TrackedMapping[] {
@@ -104,32 +147,40 @@ export class PreCopy {
   /** The layout now. Throws MigrationError for a mapping that cannot be carried. */
   #look(stub: AddressRange | null): Mapping[] {
     const mappings = this.process.mappingsWithFlags();
-    const blockers = mappings
-      .filter(({ start, end }) => !stub || end <= stub.start || start >= stub.end)
-      .flatMap((mapping) => refusal(this.process, mapping));
+    const blockers = refusals(
+      this.process,
+      mappings.filter((mapping) => !stub || !overlaps(mapping, stub)),
+    );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
+    // A mapping that came or went between the two looks, and may be as before by the next: that one counts as another.
+    if (!isSameList(this.#maps, mappings)) this.#maps = [];
     return layoutOf(mappings, stub);
   }
 
-  /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
-  async #announce(layout: Mapping[]): Promise<void> {
-    const kept = mergeRanges(changeOf(this.#layout, layout).kept);
-    this.sent.forget(flatten(subtract(this.#layout, kept)));
-    this.tracker.forget(subtract([wholeAddressSpace], kept));
+  /** Tells the target, and waits until it has followed: pages may name new mappings from then on. False for no change. */
+  async #announce(layout: Mapping[]): Promise<boolean> {
+    const splices = splicesOf(this.#layout, layout);
+    if (splices.length === 0) return false;
+    const gone = goneWith(this.#layout, splices);
+    this.sent.forget(flatten(gone));
+    this.tracker.forget(gone);
     this.#layout = layout;
-    await this.conversation.ask({ type: 'layout', mappings: layout }, answerMs, 'applied');
+    await this.conversation.ask({ type: 'layout', splices }, answerMs, 'applied');
+    return true;
   }
 
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
   beginFinal(): FinalScan {
-    const changed = this.#read(this.process.mapsText());
+    const maps = this.process.mappings();
+    const changed = maps !== this.#maps;
     const layout = changed ? this.#look(null) : this.#layout;
     if (changed) {
       // Before the scan, which goes on while the target is told.
-      this.tracker.forget(subtract([wholeAddressSpace], mergeRanges(changeOf(this.#layout, layout).kept)));
+      this.tracker.forget(goneWith(this.#layout, splicesOf(this.#layout, layout)));
       this.tracker.watch(trackedMappings(layout));
     }
-    return { changed, layout, mappings: this.#mappings, collected: this.tracker.collectFinal() };
+    this.#maps = maps;
+    return { changed, layout, mappings: maps, collected: this.tracker.collectFinal() };
   }
 
   /** Has the target follow the mappings of the stopped program: before it is given its last state, and pages. */
@@ -137,11 +188,14 @@ export class PreCopy {
     if (changed) await this.#announce(layout);
   }
 
-  /** Sends what the last scan found. Returns what the target must drop. */
+  /**
+   * Sends what the last scan found. Returns what the target must drop, and the guard regions. Throws MigrationError
+   * 'unreadable-state'.
+   */
   async finish(
     final: FinalScan,
     onScanned: () => void,
-  ): Promise<{ sent: SendResult; dropped: AddressRange[] }> {
+  ): Promise<{ sent: SendResult; dropped: AddressRange[]; guards: AddressRange[] }> {
     let collected = await final.collected;
     if (collected.replaced.length > 0 || this.#replaced) {
       this.tracker.watch(trackedMappings(final.layout));
@@ -150,28 +204,67 @@ export class PreCopy {
     onScanned();
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
-    const sent = await this.#send(withMissing(collected.runs, this.#stillThere()), true);
-    return { sent, dropped };
+    const sending = this.#send(joined(collected.runs, this.#takeDue()), true);
+    const guards = guardRegions(this.process, final.layout, collected.holes);
+    const sent = await sending;
+    if (this.#due.length > 0) {
+      // Guard regions of kernels that do not tell them from pages in swap (6.13, 6.14), or broken memory.
+      const object = `memory ${formatRange(this.#due[0]!)}`;
+      const what = `${object} holds something that cannot be read`;
+      throw new MigrationError('unreadable-state', what, { pid: this.process.pid, object });
+    }
+    return { sent, dropped, guards };
   }
 
-  /** Pages that could not be read in their round and have content: as runs. */
-  #stillThere(): BigUint64Array {
-    if (this.#missing.length === 0) return new BigUint64Array(0);
-    const { pages } = native.scanPages(this.process.pagemap, flatten(this.#missing), ScanMode.content);
-    const anonymous = this.#tracked().filter((mapping) => mapping.anonymous);
+  /** Pages that are due once more and have content: as runs. */
+  #takeDue(): BigUint64Array {
+    if (this.#due.length === 0) return new BigUint64Array(0);
+    const tracked = this.#tracked();
+    const due = inside(this.#due, mergeRanges(tracked));
+    this.#due = [];
+    const { pages } = native.scanPages(this.process.pagemap, flatten(due), ScanMode.content);
+    const anonymous = mergeRanges(tracked.filter((mapping) => mapping.anonymous));
     for (let i = 0; i < pages.length; i += 3) {
-      pages[i + 2] = anonymous.some(({ start, end }) => pages[i]! >= start && pages[i + 1]! <= end)
-        ? RunFlag.anonymous
-        : 0n;
+      const holder = anonymous[firstEndingAfter(anonymous, pages[i]!)];
+      pages[i + 2] =
+        holder && holder.start <= pages[i]! && pages[i + 1]! <= holder.end ? RunFlag.anonymous : 0n;
     }
     return pages;
   }
 }
 
+/** Whether two looks, one with flags and one without, saw the same mappings. */
+function isSameList(a: readonly ProcMapping[], b: readonly ProcMapping[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((mapping, i) => {
+      const other = b[i]!;
+      return (
+        mapping.start === other.start &&
+        mapping.end === other.end &&
+        mapping.offset === other.offset &&
+        mapping.inode === other.inode &&
+        mapping.path === other.path &&
+        mapping.read === other.read &&
+        mapping.write === other.write &&
+        mapping.execute === other.execute &&
+        mapping.shared === other.shared
+      );
+    })
+  );
+}
+
+/** Where the old mappings are no more, or are others. */
+function goneWith(layout: readonly Mapping[], splices: readonly Splice[]): AddressRange[] {
+  const { kept } = changeOfSplices(layout, splices);
+  const touched = splices.flatMap(({ at, remove }) => layout.slice(at, at + remove));
+  return subtract(touched, mergeRanges(kept));
+}
+
 export interface FinalScan {
   changed: boolean;
   /** As /proc/PID/maps tells them of the stopped program. */
-  mappings: ProcMapping[];
+  mappings: readonly ProcMapping[];
   layout: Mapping[];
   collected: Promise<FinalCollected>;
 }
@@ -186,13 +279,7 @@ function clip(runs: BigUint64Array, mappings: readonly AddressRange[]): BigUint6
   const kept: bigint[] = [];
   for (let i = 0; i < runs.length; i += 3) {
     const [start, end, flag] = [runs[i]!, runs[i + 1]!, runs[i + 2]!];
-    let low = 0;
-    for (let high = ranges.length; low < high; ) {
-      const middle = (low + high) >> 1;
-      if (ranges[middle]!.end <= start) low = middle + 1;
-      else high = middle;
-    }
-    for (let at = low; at < ranges.length && ranges[at]!.start < end; at += 1) {
+    for (let at = firstEndingAfter(ranges, start); at < ranges.length && ranges[at]!.start < end; at += 1) {
       const range = ranges[at]!;
       kept.push(range.start > start ? range.start : start, range.end < end ? range.end : end, flag);
     }
@@ -200,12 +287,21 @@ function clip(runs: BigUint64Array, mappings: readonly AddressRange[]): BigUint6
   return BigUint64Array.from(kept);
 }
 
-function withMissing(runs: BigUint64Array, missing: BigUint64Array): BigUint64Array {
-  if (missing.length === 0) return runs;
-  const all = new BigUint64Array(runs.length + missing.length);
+function joined(runs: BigUint64Array, more: BigUint64Array): BigUint64Array {
+  if (more.length === 0) return runs;
+  const all = new BigUint64Array(runs.length + more.length);
   all.set(runs);
-  all.set(missing, runs.length);
+  all.set(more, runs.length);
   return all;
+}
+
+function rangesOf(runs: BigUint64Array): AddressRange[] {
+  return Array.from({ length: runs.length / 3 }, (_, i) => ({ start: runs[i * 3]!, end: runs[i * 3 + 1]! }));
+}
+
+/** The parts of `ranges` that `mappings` cover; both sorted and disjoint. */
+function inside(ranges: readonly AddressRange[], mappings: readonly AddressRange[]): AddressRange[] {
+  return subtract(ranges, subtract(ranges, mappings));
 }
 
 function bytesOf({ pages, zeroPages, skippedPages }: SendResult): number {

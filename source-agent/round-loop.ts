@@ -53,7 +53,7 @@ export async function closeRounds(
   const rounds: RoundResult[] = [];
   collectGarbage();
   while (!closingIsOver(rounds.map(({ bytes }) => bytes))) {
-    const round = await interruption.during(precopy.round());
+    const round = await interruption.during(precopy.round({ thorough: rounds.length === 0 }));
     rounds.push(round);
     tellRound(options, first + rounds.length - 1, round, [], true);
   }

@@ -30,6 +30,9 @@ export class SourceProcess implements Disposable {
   readonly memory: number;
   readonly maps: number;
   readonly pidfd: number;
+  /** The last text of maps, and what it says: programs have tens of thousands of mappings. */
+  #text: Buffer = Buffer.alloc(0);
+  #mappings: readonly Mapping[] = [];
 
   private constructor(readonly pid: number) {
     const opened: number[] = [];
@@ -123,14 +126,15 @@ export class SourceProcess implements Disposable {
     });
   }
 
-  mappings(): Mapping[] {
-    return inOrder(parseMaps(this.mapsText()));
-  }
-
-  mapsText(): string {
-    const text = this.read('maps');
-    if (!text) throw noSuchProcess(this.pid);
-    return text;
+  /** The same list as long as the mappings are the same. */
+  mappings(): readonly Mapping[] {
+    const text = this.readBytes('maps');
+    if (!text?.length) throw noSuchProcess(this.pid);
+    if (!text.equals(this.#text)) {
+      this.#mappings = inOrder(parseMaps(text.toString()));
+      this.#text = text;
+    }
+    return this.#mappings;
   }
 
   mappingsWithFlags(): Mapping[] {

@@ -45,18 +45,33 @@ export class Stopper {
    * now, whatever preflight saw.
    */
   capture(frozen: FrozenProcess, mappings: readonly Mapping[]): State {
+    const { state, assertUnblocked } = this.read(frozen, mappings);
+    assertUnblocked();
+    return state;
+  }
+
+  /** The same in two steps, for a freeze that has something better to do in between: nothing is decided before both. */
+  read(frozen: FrozenProcess, mappings: readonly Mapping[]): { state: State; assertUnblocked: () => void } {
     if (!frozen.stubRange) frozen.carry(mappings);
     const { process, pipes } = this;
     const view = process.look(frozen.tids);
     const descriptors = openDescriptors(process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor);
-    const blockers = detectSince({ process, view, descriptors }, pipes);
-    if (blockers.length > 0) throw MigrationError.refused(blockers);
-    const state = captureAll({ frozen, view, descriptors, pipes });
-    this.stacks?.look(state);
-    return state;
+    const assertUnblocked = () => {
+      const blockers = detectSince({ process, view, descriptors }, pipes);
+      if (blockers.length > 0) throw MigrationError.refused(blockers);
+    };
+    try {
+      const state = captureAll({ frozen, view, descriptors, pipes });
+      this.stacks?.look(state);
+      return { state, assertUnblocked };
+    } catch (error) {
+      // What stands in the way is the better reason.
+      assertUnblocked();
+      throw error;
+    }
   }
 
-  mappings(): Mapping[] {
+  mappings(): readonly Mapping[] {
     return this.process.mappings();
   }
 }

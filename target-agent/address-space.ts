@@ -4,9 +4,12 @@ import { MigrationError } from '../shared/errors.js';
 import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { changeOf, isOfFile, type LayoutChange } from '../shared/layout.js';
+import { changeOfSplices, type Splice, splice } from '../shared/layout-splices.js';
 import { isSpecial } from '../shared/proc/mappings.js';
 import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
+import { addAdvice, addLock, isLockedAlike } from './advice.js';
+import { applyLabels, type Labelled } from './labels.js';
 import type { Skeleton } from './skeleton.js';
 
 const protectionWrite = 2;
@@ -18,22 +21,12 @@ const mapNoReserve = 0x4000;
 const mapFixedNoReplace = 0x100000;
 const moveFixed = 3; // MREMAP_MAYMOVE | MREMAP_FIXED
 
-/** madvise(2) for each flag that smaps shows, and its contrary. Locking is separate. */
-const advices = {
-  dc: [10, 11],
-  dd: [16, 17],
-  hg: [14, 0],
-  nh: [15, 0],
-  wf: [18, 19],
-  mg: [12, 13],
-  sr: [2, 0],
-  rr: [1, 0],
-} as const;
-
 export class AddressSpace {
   #layout: Mapping[] = [];
   /** Locked memory is locked when no userfaultfd would see its pages being filled. */
   #locking = false;
+  /** This kernel has no names for memory, and some has one. */
+  unnamed = false;
 
   constructor(private readonly skeleton: Skeleton) {}
 
@@ -57,9 +50,12 @@ export class AddressSpace {
   }
 
   /** Goes from the layout there is to the next. */
-  follow(layout: Mapping[]): void {
-    if (layout.some((mapping) => overlaps(mapping, this.skeleton.stub))) this.skeleton.moveStub(layout);
-    this.#apply(changeOf(this.#layout, layout));
+  follow(splices: readonly Splice[]): void {
+    const layout = splice(this.#layout, splices);
+    const { stub } = this.skeleton;
+    if (splices.some(({ insert }) => insert.some((mapping) => overlaps(mapping, stub))))
+      this.skeleton.moveStub(layout);
+    this.#apply(changeOfSplices(this.#layout, splices));
     this.#layout = layout;
   }
 
@@ -67,7 +63,8 @@ export class AddressSpace {
   lock(): void {
     this.#locking = true;
     const batch = new CallBatch();
-    for (const mapping of this.#layout) if (mapping.advice.includes('lo')) addLock(batch, mapping);
+    for (const mapping of this.#layout)
+      if (mapping.advice.includes('lo')) addLock(batch, mapping, mapping.advice);
     this.skeleton.run(batch);
     batch.check();
   }
@@ -117,16 +114,27 @@ export class AddressSpace {
     this.skeleton.run(removed);
     removed.check();
     this.#map(map);
+    this.#name(map.filter(({ label }) => label !== ''));
+    this.#name(
+      adjust
+        .filter(({ before, after }) => before.label !== after.label)
+        .map(({ start, end, after: { label } }) => ({ start, end, label })),
+    );
     const adjusted = new CallBatch();
     for (const { start, end, before, after } of adjust) {
       if (before.protection !== after.protection) {
         adjusted.add('mprotect', syscalls.mprotect, start, end - start, after.protection);
       }
       addAdvice(adjusted, { start, end }, before.advice, after.advice);
-      if (this.#locking && after.advice.includes('lo')) addLock(adjusted, { start, end });
+      if (this.#locking && !isLockedAlike(before.advice, after.advice))
+        addLock(adjusted, { start, end }, after.advice);
     }
     this.skeleton.run(adjusted);
     adjusted.check();
+  }
+
+  #name(pieces: readonly Labelled[]): void {
+    if (!applyLabels(this.skeleton, pieces)) this.unnamed = true;
   }
 
   #map(mappings: readonly Mapping[]): void {
@@ -152,7 +160,7 @@ export class AddressSpace {
       if (first !== protection) batch.add('mprotect', syscalls.mprotect, start, end - start, protection);
       places.push({ call, mapping });
       addAdvice(batch, mapping, [], mapping.advice);
-      if (this.#locking && mapping.advice.includes('lo')) addLock(batch, mapping);
+      if (this.#locking && mapping.advice.includes('lo')) addLock(batch, mapping, mapping.advice);
     }
     this.skeleton.run(batch);
     batch.check();
@@ -213,29 +221,6 @@ function flagsOf({ kind, growsDown, noReserve }: Mapping): number {
     (growsDown ? mapGrowsDown : 0) |
     (noReserve ? mapNoReserve : 0)
   );
-}
-
-function addAdvice(
-  batch: CallBatch,
-  { start, end }: AddressRange,
-  before: Mapping['advice'],
-  after: Mapping['advice'],
-): void {
-  for (const [flag, [set, clear]] of Object.entries(advices) as [
-    keyof typeof advices,
-    readonly [number, number],
-  ][]) {
-    const [was, is] = [before.includes(flag), after.includes(flag)];
-    if (was !== is) batch.add(`madvise(${flag})`, syscalls.madvise, start, end - start, is ? set : clear);
-  }
-  if (before.includes('lo') && !after.includes('lo')) {
-    const munlock = 150;
-    batch.add('munlock', munlock, start, end - start);
-  }
-}
-
-function addLock(batch: CallBatch, { start, end }: AddressRange): void {
-  batch.add('mlock', syscalls.mlock, start, end - start);
 }
 
 function assertSameShape(

@@ -5,6 +5,7 @@
 import { asMigrationError, type ErrorCode, MigrationError } from '../shared/errors.js';
 import { sortOut } from '../shared/force.js';
 import { isPrivate } from '../shared/layout.js';
+import { splice } from '../shared/layout-splices.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import type { AgentSession } from '../shared/protocol/handshake.js';
 import type { Clocks, FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
@@ -30,6 +31,7 @@ export class Reception {
   #landing: Landing | undefined;
   /** Nothing stood in the way of the offer. */
   #accepted = false;
+  #layout: readonly Mapping[] = [];
   /** The shepherd was told to run it: what it is from then on, only the shepherd can say. */
   #decided = false;
   #over = false;
@@ -73,13 +75,18 @@ export class Reception {
         const built = await this.#link.ask(message);
         if (built.type === 'built') {
           this.#landing.aim(this.#link.receiveTarget());
-          this.#landing.allow(landable(message.mappings));
+          this.#layout = message.mappings;
+          this.#landing.allow(landable(this.#layout));
         }
         return this.#relay(built);
       }
       case 'layout': {
+        const next = splice(this.#layout, message.splices);
         const applied = await this.#link.ask(message);
-        if (applied.type === 'applied') this.#pages.allow(landable(message.mappings));
+        if (applied.type === 'applied') {
+          this.#layout = next;
+          this.#pages.allow(landable(next));
+        }
         return this.#relay(applied);
       }
       case 'round': {

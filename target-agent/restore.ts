@@ -13,8 +13,11 @@ import type { FromSource } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
+import { pack, unpack } from '../shared/state/packed.js';
 import { AddressSpace } from './address-space.js';
+import { applySettings, assertAvailable, complete } from './address-space-completion.js';
 import { verifyChanged } from './changed-files.js';
+import { collapse } from './huge-pages.js';
 import { highestOf, OpenFiles } from './open-files.js';
 import { assertAllowed } from './policy.js';
 import { finishAll, settleAll } from './restore/index.js';
@@ -56,6 +59,7 @@ export class Restoration implements Disposable {
     assertAllowed(state);
     const skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
     this.#raise(skeleton, mappings, state);
+    assertAvailable(skeleton, mappings);
     this.#userfault = openUserfault(skeleton, this.#space!.fillable);
     return { memory: skeleton.memory, userfault: this.#userfault };
   }
@@ -69,10 +73,12 @@ export class Restoration implements Disposable {
   }
 
   /** Follows the mappings of the source. */
-  layout({ mappings }: Message<'layout'>): void {
-    const registered = new Map(this.#space!.fillable.map(({ start, end }) => [start, end]));
-    this.#space!.follow(mappings);
-    if (this.#userfault < 0) return;
+  layout({ splices }: Message<'layout'>): void {
+    if (this.#prepared) throw new MigrationError('protocol-violation', 'it is prepared already');
+    const filling = this.#userfault >= 0;
+    const registered = new Map((filling ? this.#space!.fillable : []).map(({ start, end }) => [start, end]));
+    this.#space!.follow(splices);
+    if (!filling) return;
     // Registering what is registered already changes nothing.
     for (const { start, end } of this.#space!.fillable) {
       if (registered.get(start) !== end) {
@@ -82,11 +88,12 @@ export class Restoration implements Disposable {
   }
 
   /** Everything that can be put in place while the source still runs. */
-  settle({ state }: Message<'settle'>): void {
+  settle({ state, huge }: Message<'settle'>): void {
     if (this.#settled) throw new MigrationError('protocol-violation', 'it has been settled already');
     this.#closeUserfault();
     this.#state = { ...this.#state!, ...(state as Partial<State>) };
     assertAllowed(this.#state);
+    collapse(this.skeleton, huge);
     this.#space!.lock();
     settleAll(this.#restoring());
     this.#settled = true;
@@ -103,9 +110,9 @@ export class Restoration implements Disposable {
     try {
       const skeleton = Skeleton.create(null, helperDistance);
       const state = played(this.#state!, skeleton.innerPid);
-      standIn.#raise(skeleton, this.#space!.layout.map(weightless), state);
-      standIn.settle({ type: 'settle', frames: 0, state: {} });
-      standIn.adjust({ type: 'adjust', state: { threads: state.threads } });
+      standIn.#raise(skeleton, sample(this.#space!.layout).map(weightless), state);
+      standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
+      standIn.adjust({ type: 'adjust', state: pack({ threads: state.threads }) });
       return await standIn.finish({ ...message, type: 'finish' });
     } catch {
       return {};
@@ -115,15 +122,19 @@ export class Restoration implements Disposable {
   }
 
   /** In the freeze: the differences, while the last pages are on their way. */
-  adjust({ state }: Message<'adjust'>): void {
+  adjust(message: Message<'adjust'>): void {
     if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
     this.#adjusted = true;
     const clock = new PhaseClock();
+    const state = unpack(message.state);
     this.#state = { ...this.#state!, ...(state as Partial<State>) };
     assertAllowed(this.#state);
     const changed = new Set(kindsInOrder().filter((kind: Kind) => state[kind] !== undefined));
+    // While it may: credentials come last.
+    applySettings(this.skeleton, this.#space!.layout, this.#state.memory);
     finishAll(this.#restoring(), changed);
+    this.#files!.letGo();
     clock.mark('state');
     this.#phases = clock.phases;
   }
@@ -136,13 +147,14 @@ export class Restoration implements Disposable {
     await verifyChanged(message.changedFiles, this.acceptedFiles);
     this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
     clock.mark('drop');
+    complete(this.skeleton, this.#space!.layout, message.guards);
     const { skeleton } = this;
     const { threads } = this.#state!;
-    this.#files!.letGo();
     armWaits(skeleton, threads);
     skeleton.unmapStub();
     load(skeleton, threads);
     clock.mark('registers');
+    if (this.#space!.unnamed) this.notes.push('the names of memory are lost: this kernel has none');
     this.#prepared = true;
     return { ...this.#phases, ...clock.phases };
   }
@@ -180,12 +192,23 @@ function played(state: State, pid: number): State {
     threads: state.threads.slice(0, 1).map((thread) => ({ ...thread, tid: pid })),
     files: { descriptions: [], descriptors: [] },
     pipes: [],
+    memory: { ...state.memory, lockFuture: 'no' },
   };
+}
+
+/** Both ends of a layout and the kernel's own mappings: enough for a stand-in, however many mappings there are. */
+function sample(layout: readonly Mapping[]): readonly Mapping[] {
+  const most = 256;
+  return layout.filter(({ kind }, i) => kind === 'special' || i < most || i >= layout.length - most);
 }
 
 /** A mapping that takes no memory, however large it is. */
 function weightless(mapping: Mapping): Mapping {
-  return { ...mapping, noReserve: true, advice: mapping.advice.filter((flag) => flag !== 'lo') };
+  return {
+    ...mapping,
+    noReserve: true,
+    advice: mapping.advice.filter((flag) => flag !== 'lo' && flag !== 'lf'),
+  };
 }
 
 /** A userfaultfd of the skeleton for pages that are still missing; see userfaultfd(2). */

@@ -33,7 +33,7 @@ struct ScanArguments {
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
 constexpr uint64_t kWriteProtectMatching = 1, kCheckWriteProtectAsync = 2;  // PM_SCAN_*
 // PAGE_IS_*
-constexpr uint64_t kWritten = 2, kFile = 4, kPresent = 8, kSwapped = 16, kZero = 32, kGuard = 256;
+constexpr uint64_t kWritten = 2, kFile = 4, kPresent = 8, kSwapped = 16, kZero = 32, kHugePage = 64, kGuard = 256;
 
 // What to look for, in the words of the ioctl.
 struct Filter {
@@ -65,6 +65,10 @@ Filter FilterOf(ScanMode mode, uint64_t guard) {
       const uint64_t foreign = kFile | guard;
       return {protect | kCheckWriteProtectAsync, foreign, kWritten | foreign, backed, backed};
     }
+    case ScanMode::kGuards:
+      return {0, 0, guard, 0, guard};
+    case ScanMode::kHuge:
+      return {0, 0, kHugePage | kPresent, 0, kPresent};
     default:
       return {0, kFile | kZero | guard, kFile | kZero | guard, backed, backed};
   }
@@ -168,6 +172,7 @@ void Normalise(std::vector<TaggedRange>& pages) {
 }
 
 ScanResult Scan(int pagemap, const std::vector<Range>& spans, ScanMode mode, uint64_t guard) {
+  if (mode == ScanMode::kGuards && guard == 0) return {};
   Scanner scanner(pagemap);
   const Filter filter = FilterOf(mode, guard);
   ScanResult result;

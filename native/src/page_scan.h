@@ -8,7 +8,16 @@
 namespace godwit {
 
 // ScanMode of native/index.ts.
-enum class ScanMode { kCollect = 0, kFinal = 1, kContent = 2, kCollectOwn = 3, kFinalOwn = 4, kContentByReading = 5 };
+enum class ScanMode {
+  kCollect = 0,
+  kFinal = 1,
+  kContent = 2,
+  kCollectOwn = 3,
+  kFinalOwn = 4,
+  kGuards = 5,
+  kHuge = 6,
+  kContentByReading = 7
+};
 
 struct ScanResult {
   std::vector<TaggedRange> pages;  // tag: PAGE_IS_* categories

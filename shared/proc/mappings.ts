@@ -25,6 +25,8 @@ export interface Mapping extends AddressRange {
   swappedBytes?: number;
   /** Bytes of locked pages present, shared ones in proportion (smaps). */
   lockedBytes?: number;
+  /** The memory protection key of its pages, where the CPU has them and it is not 0: pkeys(7). */
+  protectionKey?: number;
 }
 
 const specialNames: ReadonlySet<string> = new Set([
@@ -67,39 +69,56 @@ export function parseMaps(text: string): Mapping[] {
   return mappings;
 }
 
-/** The same with what only smaps tells. */
+/**
+ * The same with what only smaps tells. Between the line of a mapping and its last field, VmFlags, lie two dozen numbers
+ * of which few are looked at, by name: there may be tens of thousands of mappings.
+ */
 export function parseSmaps(text: string): Mapping[] {
   const mappings: Mapping[] = [];
   const flagSets = new Map<string, ReadonlySet<string>>();
-  let mapping: Mapping | undefined;
   for (let at = 0; at < text.length; ) {
-    const end = lineEnd(text, at);
     // Addresses are lower-case hexadecimal; every field's name begins with a capital.
-    if (!isCapital(text.charCodeAt(at))) {
-      mapping = parseLine(text, at, end);
-      mappings.push(mapping);
-    } else if (mapping === undefined) {
-      throw malformed('smaps', `no mapping before "${text.slice(at, end)}"`);
-    } else if (text.startsWith('Anonymous:', at)) {
-      mapping.anonymousBytes = kilobytes(text, at + 10, end);
-    } else if (text.startsWith('Rss:', at)) {
-      mapping.residentBytes = kilobytes(text, at + 4, end);
-    } else if (text.startsWith('Swap:', at)) {
-      mapping.swappedBytes = kilobytes(text, at + 5, end);
-    } else if (text.startsWith('Locked:', at)) {
-      mapping.lockedBytes = kilobytes(text, at + 7, end);
-    } else if (text.startsWith('VmFlags:', at)) {
-      const codes = text.slice(at + 8, end).trim();
-      let flags = flagSets.get(codes);
-      if (flags === undefined) {
-        flags = new Set(codes === '' ? [] : codes.split(' '));
-        flagSets.set(codes, flags);
-      }
-      mapping.flags = flags;
+    if (isCapital(text.charCodeAt(at)))
+      throw malformed('smaps', `no mapping before "${text.slice(at, lineEnd(text, at))}"`);
+    const mapping = parseLine(text, at, lineEnd(text, at));
+    const flagsAt = text.indexOf('\nVmFlags:', at);
+    if (flagsAt < 0) throw malformed('smaps', `no VmFlags behind "${text.slice(at, lineEnd(text, at))}"`);
+    const end = lineEnd(text, flagsAt + 1);
+    const codes = text.slice(flagsAt + 9, end).trim();
+    let flags = flagSets.get(codes);
+    if (flags === undefined) {
+      flags = new Set(codes === '' ? [] : codes.split(' '));
+      flagSets.set(codes, flags);
     }
+    mapping.flags = flags;
+    mapping.anonymousBytes = kilobytes(text, '\nAnonymous:', at, flagsAt);
+    mapping.residentBytes = kilobytes(text, '\nRss:', at, flagsAt);
+    mapping.swappedBytes = kilobytes(text, '\nSwap:', at, flagsAt);
+    mapping.lockedBytes = kilobytes(text, '\nLocked:', at, flagsAt);
+    const key = protectionKey(text, flagsAt);
+    if (key !== 0) mapping.protectionKey = key;
+    mappings.push(mapping);
     at = end + 1;
   }
   return mappings;
+}
+
+/** Bytes of a field "Name:   12 kB" that lies between two places; 0 where there is none. `name` begins with the line's end. */
+function kilobytes(text: string, name: string, from: number, to: number): number {
+  const at = text.indexOf(name, from);
+  if (at < 0 || at > to) return 0;
+  const digits = /^\s*(\d+) kB$/.exec(text.slice(at + name.length, lineEnd(text, at + 1)));
+  if (!digits) throw malformed('smaps', `"${text.slice(at + 1, lineEnd(text, at + 1))}"`);
+  return Number(digits[1]) * 1024;
+}
+
+/** The line before VmFlags, on CPUs that have protection keys. */
+function protectionKey(text: string, flagsAt: number): number {
+  const at = text.lastIndexOf('\n', flagsAt - 1) + 1;
+  if (!text.startsWith('ProtectionKey:', at)) return 0;
+  const digits = text.slice(at + 14, flagsAt).trim();
+  if (!/^\d+$/.test(digits)) throw malformed('smaps', `"${text.slice(at, flagsAt)}"`);
+  return Number(digits);
 }
 
 /** "start-end perms offset device inode path": one space between all but the last two, which are padded. */
@@ -153,12 +172,6 @@ function decimal(digits: string): bigint {
   const value = Number(digits);
   if (!Number.isInteger(value)) throw malformed('maps', `number "${digits}"`);
   return digits.length <= 15 ? BigInt(value) : BigInt(digits);
-}
-
-function kilobytes(text: string, from: number, end: number): number {
-  const value = Number.parseInt(text.slice(from, end), 10);
-  if (Number.isNaN(value)) throw malformed('smaps', `"${text.slice(from, end)}"`);
-  return value * 1024;
 }
 
 function lineEnd(text: string, at: number): number {

@@ -4,10 +4,24 @@
  */
 import * as v from 'valibot';
 import { catalogue, type ErrorCode } from '../errors.js';
+import { Splice } from '../layout-splices.js';
 import { FileStamp } from '../state/files.js';
 import { CompleteState, PartialState } from '../state/index.js';
-import { Mappings } from '../state/memory.js';
-import { address, count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
+import { Mappings, maxMappings } from '../state/memory.js';
+import {
+  address,
+  bytes,
+  count,
+  int32,
+  list,
+  pageAddress,
+  path,
+  pid,
+  text,
+  uint32,
+  word,
+} from '../state/values.js';
+import { maxMessageBytes } from './codec.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -116,22 +130,33 @@ const Identities = v.strictObject({
 
 const Build = v.strictObject({ type: v.literal('build'), mappings: Mappings, state: CompleteState });
 
-/** The mappings changed: the whole new list. */
-const Layout = v.strictObject({ type: v.literal('layout'), mappings: Mappings });
+/** The mappings changed. */
+const Layout = v.strictObject({ type: v.literal('layout'), splices: list(Splice, maxMappings) });
 
 /** All page frames of a round have been sent: `frames` on the page channel since it opened. */
 const Round = v.strictObject({ type: v.literal('round'), number: count, frames: count });
 
-const Settle = v.strictObject({ type: v.literal('settle'), frames: count, state: PartialState });
+const Settle = v.strictObject({
+  type: v.literal('settle'),
+  frames: count,
+  state: PartialState,
+  /** Memory that was in huge pages before it was tracked. */
+  huge: Ranges,
+});
 
-/** In the freeze: what differs from what was settled. Nothing is answered: the last pages are still on their way. */
-const Adjust = v.strictObject({ type: v.literal('adjust'), state: PartialState });
+/**
+ * In the freeze: what differs from what was settled, packed (shared/state/packed.ts), so that the part of the target that
+ * passes it on need not take it apart. Nothing is answered: the last pages are still on their way.
+ */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: bytes(maxMessageBytes) });
 
 const Finish = v.strictObject({
   type: v.literal('finish'),
   frames: count,
   /** Pages sent before that the program has dropped since. */
   dropped: Ranges,
+  /** Guard regions: madvise(2), MADV_GUARD_INSTALL. */
+  guards: Ranges,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
 });

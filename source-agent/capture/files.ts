@@ -96,9 +96,6 @@ function refusal(
       const fileSystem = mounts.get(parsed.mountId) ?? 'unknown';
       if (!fileSystems.test(fileSystem))
         return ['descriptor-kind', `${path} lies on a ${fileSystem} file system`];
-      if (parsed.flags & openFlags.direct) {
-        return ['descriptor-kind', `${path} is open with O_DIRECT, whose reads no tracker sees`];
-      }
       return isSameFile(descriptor) ? null : ['file-deleted', `${path} was deleted or replaced`];
     }
     case 'memory-device':

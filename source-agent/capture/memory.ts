@@ -5,15 +5,22 @@ import { isSpecial, type Mapping as ProcMapping } from '../../shared/proc/mappin
 import { formatRange } from '../../shared/ranges.js';
 import type { FileStamp } from '../../shared/state/files.js';
 import { advisedFlags, type Mapping } from '../../shared/state/memory.js';
+import type { FrozenProcess } from '../frozen-process.js';
 import type { SourceProcess } from '../source-process.js';
 import type { Capture } from './kind.js';
+import type { Questions } from './questions.js';
 
 /** VmFlags that say nothing beyond what the mapping's line says, or that follow from it: proc(5). */
 const impliedFlags: ReadonlySet<string> = new Set(
-  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'gd', 'nr', 'nl'].concat(advisedFlags),
+  ['rd', 'wr', 'ex', 'mr', 'mw', 'me', 'ms', 'ac', 'sd', 'uw', 'gd', 'gu', 'nr', 'nl', 'sl'].concat(
+    advisedFlags,
+  ),
 );
-/** How maps calls anonymous memory. */
-const anonymousNames: ReadonlySet<string> = new Set(['', '[heap]', '[stack]']);
+/** prctl(2), Linux 6.4 */
+const getMemoryMerge = 68;
+/** How maps calls anonymous memory; PR_SET_VMA_ANON_NAME (prctl(2)) adds names of the program's own. */
+const anonymousName = /^(\[heap\]|\[stack\]|\[anon:.*\])?$/;
+const labelOf = /^\[anon:(.*)\]$/;
 /** What the flags that are refused mean. */
 const flagMeanings: Readonly<Record<string, string>> = {
   sh: 'shared memory',
@@ -22,21 +29,22 @@ const flagMeanings: Readonly<Record<string, string>> = {
   ht: 'hugetlb pages',
   io: 'device memory',
   pf: 'device memory',
-  sl: 'a sealed mapping',
   ss: 'a shadow stack',
-  lf: 'memory locked on fault',
-  dr: 'droppable memory',
+  dp: 'droppable memory',
   de: 'a mapping that may not grow',
   mm: 'device memory',
 };
 
 export const captureMemory: Capture<'memory'> = {
   detect({ process, mappings }) {
-    return mappings.flatMap((mapping) => refusal(process, mapping));
+    return refusals(process, mappings);
   },
 
-  capture({ frozen: { process }, view }, questions) {
+  capture({ frozen, view }, questions) {
+    const { process } = frozen;
     const brk = questions.add('brk', syscalls.brk, 0);
+    const mergeAny = questions.add('prctl(PR_GET_MEMORY_MERGE)', syscalls.prctl, getMemoryMerge, 0, 0, 0, 0);
+    const lockFuture = addLockProbe(questions, frozen);
     const { stat } = view.leader;
     const executable = readlinkSync(`/proc/${process.pid}/exe`);
     return () => ({
@@ -56,9 +64,38 @@ export const captureMemory: Capture<'memory'> = {
       auxiliaryVector: process.readBytes('auxv')!,
       executable,
       executableStamp: stampOfPath(executable),
+      lockFuture: lockFuture(),
+      mergeAny: questions.batch.raw(mergeAny) > 0n,
     });
   },
 };
+
+/**
+ * mlockall(MCL_FUTURE) shows only in what is mapped after it: so a page is mapped for a moment. MADV_DONTNEED refuses
+ * locked memory (mm/madvise.c, can_madv_lru_vma), and memory that is not locked on fault alone is there at once.
+ */
+function addLockProbe(questions: Questions, { carrier }: FrozenProcess): () => 'no' | 'yes' | 'on-fault' {
+  const [page, readWrite, fixedNoReplaceAnonymousPrivate, dontNeed] = [4096n, 3, 0x100022, 4];
+  const where = [carrier.end, page] as const;
+  const resident = questions.room(1);
+  const map = questions.add(
+    'mmap',
+    syscalls.mmap,
+    ...where,
+    readWrite,
+    fixedNoReplaceAnonymousPrivate,
+    -1,
+    0,
+  );
+  questions.add('mincore', syscalls.mincore, ...where, resident);
+  const drop = questions.add('madvise', syscalls.madvise, ...where, dontNeed);
+  questions.add('munmap', syscalls.munmap, ...where);
+  return () => {
+    questions.batch.result(map);
+    if (questions.batch.raw(drop) === 0n) return 'no';
+    return questions.answer(resident, 1)[0]! & 1 ? 'yes' : 'on-fault';
+  };
+}
 
 /** The state form of mappings; those that belong to the agent (its stub) are left out by range. */
 export function stateOfMappings(mappings: readonly ProcMapping[]): Mapping[] {
@@ -74,22 +111,34 @@ export function stateOfMappings(mappings: readonly ProcMapping[]): Mapping[] {
       growsDown: mapping.flags?.has('gd') ?? false,
       noReserve: mapping.flags?.has('nr') ?? false,
       accounted: mapping.flags?.has('ac') ?? false,
+      label: labelOf.exec(mapping.path)?.[1] ?? '',
+      sealed: mapping.flags?.has('sl') ?? false,
       advice: advisedFlags.filter((flag) => mapping.flags?.has(flag)),
     }));
 }
 
 /** Mappings that cannot be carried; used on every look, as they may come during the rounds. */
-export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[] {
+export function refusals(process: SourceProcess, mappings: readonly ProcMapping[]): Blocker[] {
+  /** Files that were found to be what their name says, or not. */
+  const files = new Map<string, Blocker[]>();
+  return mappings.flatMap((mapping) => refusal(process, mapping, files));
+}
+
+function refusal(process: SourceProcess, mapping: ProcMapping, files: Map<string, Blocker[]>): Blocker[] {
   if (isSpecial(mapping)) return [];
   const object = `mapping ${formatRange(mapping)}${mapping.path && ` of ${mapping.path}`}`;
   const blocker = (code: Blocker['code'], what: string): Blocker[] => [
     { code, what, pid: process.pid, object },
   ];
+  if (mapping.shared && mapping.path.startsWith('/[aio]'))
+    return blocker('mapping-kind', `${object} belongs to asynchronous I/O (io_setup)`);
+  if (mapping.shared && mapping.path.startsWith('/secretmem'))
+    return blocker('mapping-kind', `${object} is secret memory (memfd_secret)`);
   if (mapping.shared && kindOf(mapping) !== 'shared')
     return blocker('mapping-kind', `${object} is shared memory`);
-  if (mapping.path.startsWith('[anon:'))
-    return blocker('mapping-kind', `${object} is a named anonymous mapping`);
-  if (!mapping.path.startsWith('/') && !anonymousNames.has(mapping.path))
+  if (mapping.protectionKey !== undefined)
+    return blocker('mapping-kind', `${object} has the protection key ${mapping.protectionKey}`);
+  if (!mapping.path.startsWith('/') && !anonymousName.test(mapping.path))
     return blocker('mapping-kind', `${object} is of a kind that is not carried`);
   const unknown = [...(mapping.flags ?? [])].filter((flag) => !impliedFlags.has(flag));
   if (unknown.length > 0) {
@@ -99,6 +148,18 @@ export function refusal(process: SourceProcess, mapping: ProcMapping): Blocker[]
       : blocker('unknown-state', `${object} has flags this version does not know: ${unknown.join(' ')}`);
   }
   if (kindOf(mapping) === 'anonymous') return [];
+  const file = `${mapping.device} ${mapping.inode} ${mapping.path}`;
+  const known = files.get(file) ?? fileRefusal(process, mapping, blocker, object);
+  files.set(file, known);
+  return known;
+}
+
+function fileRefusal(
+  process: SourceProcess,
+  mapping: ProcMapping,
+  blocker: (code: Blocker['code'], what: string) => Blocker[],
+  object: string,
+): Blocker[] {
   const [there, mapped] = [
     statOf(mapping.path),
     statOf(`/proc/${process.pid}/map_files/${formatRange(mapping)}`),

@@ -13,6 +13,8 @@ export interface Collected {
 export interface FinalCollected extends Collected {
   /** Pages that were sent and are gone: dropped, or the file's again. */
   dropped: Ranges;
+  /** All anonymous pages without content, present or in swap, where the tracker knows them. */
+  holes?: Ranges;
 }
 
 /** Known on the command line and in the report. */

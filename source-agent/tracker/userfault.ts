@@ -43,6 +43,7 @@ export const userfaultFeatures =
 
 export class UserfaultTracker implements Tracker {
   readonly name = 'userfault';
+  /** In address order, without overlap. */
   #watched: TrackedMapping[] = [];
   /** Mappings that could not be watched: gone since they were looked at, or of a kind the kernel refuses. */
   #unwatched: TrackedMapping[] = [];
@@ -74,10 +75,13 @@ export class UserfaultTracker implements Tracker {
     this.#unwatched = [];
     const watched: TrackedMapping[] = [];
     const borders = new Set(mappings.flatMap(({ start, end }) => [start, end]));
+    let next = 0;
     for (const mapping of mappings) {
-      const known = this.#watched.filter(
-        (old) => old.anonymous === mapping.anonymous && overlaps(old, mapping),
-      );
+      const known: TrackedMapping[] = [];
+      while (next < this.#watched.length && this.#watched[next]!.end <= mapping.start) next += 1;
+      for (let i = next; i < this.#watched.length && overlaps(this.#watched[i]!, mapping); i += 1) {
+        if (this.#watched[i]!.anonymous === mapping.anonymous) known.push(this.#watched[i]!);
+      }
       const uncovered = subtract([mapping], mergeRanges(known));
       // Always a whole mapping: one that is watched in part is two, and mremap(2) refuses what is two.
       if (uncovered.length === 0 || this.#register(mapping, uncovered, borders)) watched.push(mapping);
@@ -133,6 +137,9 @@ export class UserfaultTracker implements Tracker {
   }
 
   async collectFinal(): Promise<FinalCollected> {
+    // What went away while it was looked at may be back just as it was.
+    if (this.#unwatched.length > 0)
+      this.watch([...this.#watched, ...this.#unwatched].sort((a, b) => (a.start < b.start ? -1 : 1)));
     const [unwatched] = this.#unwatched;
     if (unwatched) {
       const object = `mapping ${formatRange(unwatched)}`;
@@ -149,6 +156,7 @@ export class UserfaultTracker implements Tracker {
       runs: joined(runsOf(triples(present), file.pages), own.uncertain),
       replaced: this.#forget(anonymous.untracked, file.untracked),
       dropped: flatten(mergeRanges([...unflatten(this.sent.select(gone)), ...own.reverted])),
+      holes: gone,
     };
   }
 
@@ -181,9 +189,12 @@ export class UserfaultTracker implements Tracker {
   #forget(...untracked: Ranges[]): AddressRange[] {
     const replaced = mergeRanges(untracked.flatMap(unflatten));
     if (replaced.length > 0) {
-      this.#watched = this.#watched.flatMap((mapping) =>
-        subtract([mapping], replaced).map((range) => ({ ...range, anonymous: mapping.anonymous })),
-      );
+      const kept = (anonymous: boolean) =>
+        subtract(
+          this.#watched.filter((mapping) => mapping.anonymous === anonymous),
+          replaced,
+        ).map((range) => ({ ...range, anonymous }));
+      this.#watched = [...kept(true), ...kept(false)].sort((a, b) => (a.start < b.start ? -1 : 1));
     }
     return replaced;
   }

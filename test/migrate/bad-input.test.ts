@@ -208,11 +208,12 @@ const held: Held[] = [
   { what: 'a deleted file', options: ['--deleted'], code: 'file-deleted', says: /was deleted/ },
   { what: 'a pipe to another process', options: ['--pipe-out'], code: 'pipe-leads-out', says: /leads out/ },
   {
-    what: 'an O_DIRECT file',
-    options: ['--direct', process.execPath],
-    code: 'descriptor-kind',
-    says: /O_DIRECT/,
+    what: 'asynchronous I/O',
+    options: ['--aio'],
+    code: 'mapping-kind',
+    says: /asynchronous I\/O \(io_setup\)/,
   },
+  { what: 'secret memory', options: ['--secret'], code: 'mapping-kind', says: /secret memory/ },
   {
     what: 'a mount namespace',
     options: ['--mount-namespace'],

@@ -3,11 +3,13 @@
  * Peers that hold the secret and break the rules. Whatever they say, the agent answers `failed` or ends the session,
  * is there for the next one, and nothing of theirs stays behind.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { clocksNow, hostFacts } from '../../shared/host-facts.js';
 import type { Description } from '../../shared/state/files.js';
+import { pack } from '../../shared/state/packed.js';
 import {
   innerPid,
   memory,
@@ -59,15 +61,16 @@ const build = (change: Partial<ReturnType<typeof modestState>> = {}, mappings = 
   mappings,
   state: { ...modestState(), ...change },
 });
-const settle = (state = {}) => ({ type: 'settle', frames: 0, state });
+const settle = (state = {}) => ({ type: 'settle', frames: 0, state, huge: [] });
 const finish = (change = {}) => ({
   type: 'finish',
   frames: 0,
   dropped: [],
+  guards: [],
   changedFiles: [],
   ...change,
 });
-const adjust = (state = {}) => ({ type: 'adjust', state });
+const adjust = (state = {}) => ({ type: 'adjust', state: pack(state) });
 const rehearse = () => ({ ...finish(), type: 'rehearse', state: {} });
 
 for (const [type, message] of Object.entries(fromSource())) {
@@ -82,7 +85,7 @@ hostile('an offer twice', async (peer) => {
 
 for (const message of [
   { type: 'commit' },
-  { type: 'layout', mappings: [] },
+  { type: 'layout', splices: [] },
   settle(),
   adjust(),
   finish(),
@@ -137,6 +140,16 @@ hostile('differences twice', async (peer) => {
   await assertRefused(peer, finish(), /not due/);
 });
 
+hostile('differences that are no state', async (peer) => {
+  await peer.introduce();
+  await peer.walk(
+    [build(), 'built'],
+    [settle(), 'settled'],
+    [{ type: 'adjust', state: Uint8Array.of(0x81, 0xa1, 0x78, 0xc1) }, null],
+  );
+  await assertRefused(peer, finish(), /a state that is none/);
+});
+
 hostile('overlapping mappings', async (peer) => {
   await peer.introduce();
   const mappings = [memory, mapping(0x10004, 2), ...modestMappings().slice(1)];
@@ -159,11 +172,26 @@ hostile('a mapping right over the stub', async (peer) => {
   await peer.walk([build(), 'built']);
   // Most of the largest hole, and its middle with it: the stub has to move.
   const wide = { ...memory, start: 0x300000000000n, end: 0x480000000000n, noReserve: true, protection: 0 };
-  const mappings = [memory, wide, ...modestMappings().slice(1)];
   await peer.walk(
-    [{ type: 'layout', mappings }, 'applied'],
-    [{ type: 'layout', mappings: modestMappings() }, 'applied'],
+    [{ type: 'layout', splices: [{ at: 1, remove: 0, insert: [wide] }] }, 'applied'],
+    [{ type: 'layout', splices: [{ at: 1, remove: 1, insert: [] }] }, 'applied'],
   );
+});
+
+hostile('a change of mappings that are not there', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built']);
+  await assertRefused(
+    peer,
+    { type: 'layout', splices: [{ at: 1000, remove: 1, insert: [] }] },
+    /no mappings/,
+  );
+});
+
+hostile('a mapping over another', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built']);
+  await assertRefused(peer, { type: 'layout', splices: [{ at: 1, remove: 0, insert: [memory] }] }, /overlap/);
 });
 
 hostile('a page outside of all mappings', async (peer) => {
@@ -255,7 +283,7 @@ hostile('a pipe with more in it than it holds', async (peer) => {
 hostile('a layout when all is prepared', async (peer) => {
   await peer.introduce();
   await peer.walk([build(), 'built'], [settle(), 'settled'], [adjust(), null], [finish(), 'prepared']);
-  await assertRefused(peer, { type: 'layout', mappings: modestMappings() });
+  await assertRefused(peer, { type: 'layout', splices: [{ at: 0, remove: 0, insert: [] }] });
 });
 
 hostile('silence where the decision is due', async (peer) => {
@@ -276,7 +304,7 @@ peers('an abort after the decision comes too late', async () => {
     );
     for (const message of [
       { type: 'abort', reason: 'changed my mind' },
-      { type: 'layout', mappings: [] },
+      { type: 'layout', splices: [] },
       finish(),
     ])
       peer.say(message);

@@ -20,6 +20,15 @@ interface Variant extends StartOptions {
 
 const variants: Variant[] = [
   { name: 'memory', memory: true },
+  { name: 'memory-kinds' },
+  { name: 'memory-kinds', options: ['--late'] },
+  { name: 'memory-kinds', options: ['--lock-all'] },
+  { name: 'memory-kinds', options: ['--lock-all-on-fault'] },
+  { name: 'memory-kinds', options: ['--merge-all'] },
+  { name: 'direct-reader' },
+  { name: 'direct-reader', options: ['--reopen'] },
+  { name: 'many-mappings', options: ['--count', '65000'] },
+  { name: 'many-mappings', options: ['--count', '5000', '--gaps', '--churn'] },
   { name: 'threads' },
   { name: 'registers' },
   { name: 'signals' },

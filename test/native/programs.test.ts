@@ -20,6 +20,13 @@ const runs: Record<string, string[][]> = {
   ],
   files: [[]],
   naps: [[]],
+  'direct-reader': [[], ['--reopen']],
+  growth: [
+    ['--mb', '2'],
+    ['--mb', '2', '--mergeable'],
+  ],
+  'many-mappings': [[], ['--gaps', '--churn']],
+  'memory-kinds': [[], ['--late'], ['--lock-all'], ['--lock-all-on-fault'], ['--merge-all']],
   'memory-churn': [[], ['--uid', '65534']],
   pipes: [[], ['--packets']],
   process: [[], ['--title']],

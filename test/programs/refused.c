@@ -1,7 +1,7 @@
 // Holds what cannot be moved yet, and stays as it is when it is refused.
 //
 //   --child --socket --lock --shared --timer --seccomp --mount-namespace --deleted --pipe-out
-//   --direct FILE   open with O_DIRECT (FILE must lie on a disk)
+//   --aio --secret  contexts of asynchronous I/O, memory of memfd_secret(2)
 //   --open FILE     open for reading
 //   --resident MB   of memory
 //   --mappings      as many as the kernel allows
@@ -47,6 +47,13 @@ static pid_t hold_child(void) {
   return child;
 }
 
+static void hold_secret(void) {
+  int fd = (int)syscall(447, 0);  // memfd_secret(2), Linux 5.14
+  must(fd >= 0 && ftruncate(fd, kPage) == 0, "memfd_secret");
+  must(mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED, "mmap of secret memory");
+  close(fd);
+}
+
 // A pipe with one end here and the other in a process that stays behind.
 static void hold_pipe_out(void) {
   int ends[2];
@@ -87,7 +94,9 @@ int main(int argc, char** argv) {
   if (has_option("--timer")) hold_timer();
   if (has_option("--mount-namespace")) must(unshare(CLONE_NEWNS) == 0, "unshare(CLONE_NEWNS)");
   if (has_option("--pipe-out")) hold_pipe_out();
-  if (has_option("--direct")) must(open(text_option("--direct", ""), O_RDONLY | O_DIRECT) >= 0, "open with O_DIRECT");
+  unsigned long context = 0;
+  if (has_option("--aio")) must(syscall(SYS_io_setup, 8, &context) == 0, "io_setup");
+  if (has_option("--secret")) hold_secret();
   if (has_option("--open")) must(open(text_option("--open", ""), O_RDONLY) >= 0, "open");
   if (has_option("--mappings")) fill_mappings();
   if (has_option("--extensions")) must(syscall(SYS_arch_prctl, 0x1023, 18) == 0, "ARCH_REQ_XCOMP_PERM");

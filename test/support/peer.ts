@@ -154,6 +154,8 @@ export function modestState(): State {
       auxiliaryVector: new Uint8Array(16),
       executable: '/bin/true',
       executableStamp: stamp,
+      lockFuture: 'no',
+      mergeAny: false,
     },
     limits: state.limits.map((_, resource) => {
       const [soft, hard] = native.getLimit(process.pid, resource);

@@ -19,6 +19,9 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'virtual-machines': 'QEMU and the kernels come from Debian packages, which need root, apt and its mirrors',
   'guard-pages': 'MADV_GUARD_INSTALL is known since Linux 6.13',
   'matrix-extensions': 'registers that are given on request need a CPU with AMX',
+  'slow-disk': 'control groups (v1) must be able to throttle the disk of the temporary files',
+  swap: 'room to swap to must be allowed',
+  'page-merging': 'the kernel must merge equal pages (CONFIG_KSM), and let it be switched on',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',
 };
 

@@ -161,27 +161,25 @@ test('no text is no mapping; the last line need not end', () => {
   assert.is(parseMaps('1000-2000 r--p 0 0:0 0').length, 1);
 });
 
-test('smaps adds flags, own and locked bytes', () => {
+test('smaps adds flags', () => {
   const [anonymous, file, vsyscall] = parseSmaps(recordedSmaps);
   assert.equal([...anonymous!.flags!], ['rd', 'wr', 'mr', 'mw', 'me', 'lo', 'ac']);
-  assert.is(anonymous!.anonymousBytes, 8192);
-  assert.is(anonymous!.lockedBytes, 8192);
   assert.is(file!.path, '/tmp/pp x/two\nlines');
   assert.ok(file!.flags!.has('sh'));
-  assert.is(file!.anonymousBytes, 0);
   assert.equal([...vsyscall!.flags!], ['ex']);
 });
 
 test('smaps holds what maps holds', () => {
   const lines = recordedSmaps.split('\n').filter((line) => /^[0-9a-f]+-/.test(line));
-  const plain = parseSmaps(recordedSmaps).map(({ flags, anonymousBytes, lockedBytes, ...rest }) => rest);
+  const plain = parseSmaps(recordedSmaps).map(({ flags, ...rest }) => rest);
   assert.equal(plain, parseMaps(`${lines.join('\n')}\n`));
 });
 
-test('an older kernel without VmFlags leaves them out', () => {
-  const [mapping] = parseSmaps('1000-2000 r--p 0 0:0 0\nSize: 4 kB\n');
-  assert.not('flags' in mapping!);
-  assert.not('lockedBytes' in mapping!);
+test('a protection key is told where there is one', () => {
+  const text = (key: number) =>
+    `1000-2000 r--p 0 0:0 0\nSize: 4 kB\nTHPeligible: 0\nProtectionKey: ${key}\nVmFlags: rd\n`;
+  assert.is(parseSmaps(text(3))[0]!.protectionKey, 3);
+  assert.not('protectionKey' in parseSmaps(text(0))[0]!);
 });
 
 test('text that is no list of mappings is refused', () => {
@@ -194,7 +192,8 @@ test('text that is no list of mappings is refused', () => {
   refused('-2000 r--p 0 0:0 0\n');
   refused('1000-2000 r--p 0 0:0 x\n');
   refused('Size: 4 kB\n', parseSmaps);
-  refused('1000-2000 r--p 0 0:0 0\nLocked: many kB\n', parseSmaps);
+  refused('1000-2000 r--p 0 0:0 0\nSize: 4 kB\n', parseSmaps);
+  refused('1000-2000 r--p 0 0:0 0\nProtectionKey: x\nVmFlags: rd\n', parseSmaps);
 });
 
 test('as many mappings as the kernel allows', () => {

@@ -57,7 +57,9 @@ test('mappings: page aligned, in user space, of known kinds', () => {
     [{ offset: -1n }, /offset/],
     [{ offset: 1n << 64n }, /offset/],
     [{ advice: ['xx'] }, /advice/],
-    [{ advice: Array.from({ length: 10 }, () => 'dd') }, /advice/],
+    [{ advice: Array.from({ length: 11 }, () => 'dd') }, /advice/],
+    [{ label: 'x'.repeat(80) }, /label/],
+    [{ label: 'a\0b' }, /label/],
   ] as const) {
     assert.match(issuesOf(Mappings, [{ ...one, ...change }]), text);
   }

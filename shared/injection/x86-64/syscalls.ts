@@ -14,6 +14,7 @@ export const syscalls = {
   writev: 20,
   select: 23,
   mremap: 25,
+  mincore: 27,
   madvise: 28,
   nanosleep: 35,
   getitimer: 36,
@@ -39,7 +40,8 @@ export const syscalls = {
   rtSigsuspend: 130,
   sigaltstack: 131,
   personality: 135,
-  mlock: 149,
+  munlock: 150,
+  mlockall: 151,
   prctl: 157,
   archPrctl: 158,
   chroot: 161,
@@ -62,12 +64,14 @@ export const syscalls = {
   pipe2: 293,
   rtTgsigqueueinfo: 297,
   userfaultfd: 323,
+  mlock2: 325,
   ioPgetevents: 333,
   rseq: 334,
   ioUringEnter: 426,
   clone3: 435,
   pidfdGetfd: 438,
   epollPwait2: 441,
+  mseal: 462,
 } as const;
 
 /** Socket calls that come back with EINTR when the socket has a time-out (SO_RCVTIMEO ...) and the thread is stopped. */

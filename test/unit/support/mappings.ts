@@ -15,6 +15,8 @@ export function mapping(first: number, pages: number, more: Partial<Mapping> = {
     growsDown: false,
     noReserve: false,
     accounted: false,
+    label: '',
+    sealed: false,
     advice: [],
     ...more,
   };

@@ -1,5 +1,6 @@
 /** One fixed message of each kind, with every field set. */
 import type { FromSource, FromTarget } from '../../../shared/protocol/messages.js';
+import { pack } from '../../../shared/state/packed.js';
 import { fileMapping, mapping } from './mappings.js';
 import { sampleState, stamp } from './state.js';
 
@@ -70,20 +71,22 @@ export function fromSource(): Messages<FromSource> {
       ],
     },
     build: { type: 'build', mappings, state: sampleState() },
-    layout: { type: 'layout', mappings },
+    layout: { type: 'layout', splices: [{ at: 1, remove: 2, insert: mappings.slice(1) }] },
     round: { type: 'round', number: 3, frames: 70000 },
-    settle: { type: 'settle', frames: 70001, state: { directories } },
-    adjust: { type: 'adjust', state: { directories, timers } },
+    settle: { type: 'settle', frames: 70001, state: { directories }, huge: [[0x600000n, 0x800000n]] },
+    adjust: { type: 'adjust', state: pack({ directories, timers }) },
     finish: {
       type: 'finish',
       frames: 70002,
       dropped: [[0x500000n, 0x501000n]],
+      guards: [[0x502000n, 0x503000n]],
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
     },
     rehearse: {
       type: 'rehearse',
       frames: 70002,
       dropped: [],
+      guards: [],
       state: { directories },
       changedFiles: [],
     },

@@ -64,6 +64,8 @@ export function sampleState(): State {
       auxiliaryVector: bytes(32, 1),
       executable: '/usr/bin/x',
       executableStamp: stamp,
+      lockFuture: 'no',
+      mergeAny: false,
     },
     limits: limitNames.map((_, i) => ({ soft: BigInt(i), hard: 2n ** 64n - 1n })),
     threads: [
