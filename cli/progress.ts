@@ -1,5 +1,5 @@
 /** What a migration tells while it goes on: one line for each round, and on a terminal the step it is at. */
-import type { MigrationEvent, RoundEvent, StepEvent } from '../source-agent/report.js';
+import type { MigrationEvent, RestartEvent, RoundEvent, StepEvent } from '../source-agent/report.js';
 import { formatBytes, formatMs, formatRate } from './units.js';
 
 const stepTexts: Record<StepEvent['step'], string> = {
@@ -32,6 +32,10 @@ export function formatRound(event: RoundEvent): string {
   ].join('  ');
 }
 
+export function formatRestart({ what, start, most }: RestartEvent): string {
+  return `${what}: starting over (${start} of ${most})`;
+}
+
 export interface ProgressSink {
   isTTY?: boolean;
   write(text: string): unknown;
@@ -47,6 +51,8 @@ export class Progress {
   show(event: MigrationEvent): void {
     if (event.event === 'round') {
       this.line(formatRound(event));
+    } else if (event.event === 'restart') {
+      this.line(formatRestart(event));
     } else if (this.sink.isTTY) {
       this.sink.write(`${clearLine}${formatStep(event)}`);
       this.#hasStep = true;

@@ -21,6 +21,7 @@ import type { Observations, WaitClock } from './waits.js';
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
 const SIGTRAP = 5;
+const SIGSTOP = 19;
 
 /** A stopped thread. */
 export interface FrozenThread {
@@ -108,7 +109,7 @@ export class FrozenProcess implements Disposable {
 
   /**
    * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
-   * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
+   * free, and how much room stacks have. Throws MigrationError 'no-stack-room', 'process-stopped'.
    */
   carry(mappings: readonly Mapping[]): void {
     this.#mappings = mappings;
@@ -132,6 +133,7 @@ export class FrozenProcess implements Disposable {
         );
         return;
       } catch (error) {
+        if (isKernelError(error, 'EBUSY')) throw stoppedBySignal(this.process.pid, error);
         // A stack without room below it: another thread may have more.
         if (!isKernelError(error, 'EFAULT')) throw error;
         failure = error;
@@ -164,9 +166,17 @@ export class FrozenProcess implements Disposable {
     return this.#carrier;
   }
 
-  /** Runs calls in the process. A descriptor that call `owned` returns is closed again by the stub. */
+  /**
+   * Runs calls in the process. A descriptor that call `owned` returns is closed again by the stub. Throws
+   * MigrationError 'process-stopped': the stub's own thread is not held, so a stop signal stops it.
+   */
   run(batch: CallBatch, owned?: number): void {
-    this.carrier.run(batch.table(), owned);
+    try {
+      this.carrier.run(batch.table(), owned);
+    } catch (error) {
+      if (isKernelError(error, 'EBUSY')) throw stoppedBySignal(this.process.pid, error);
+      throw error;
+    }
   }
 
   /**
@@ -193,10 +203,16 @@ export class FrozenProcess implements Disposable {
     }
   }
 
-  /** All threads held by ptrace again, the stub still mapped: for a process that will not go on here. */
+  /**
+   * All threads held by ptrace again, the stub still mapped: for a process that will not go on here. Throws
+   * MigrationError 'process-stopped', and KernelError ESRCH where it was ended: what somebody asked of the process
+   * while it stood still must not be lost with it.
+   */
   holdAll(): void {
-    this.#carrier?.stop();
+    const stoppedBy = this.#carrier?.stop() ?? SIGTRAP;
     this.#part();
+    const pending = native.peekSignals(this.process.pid, true).map(signalOf);
+    if (stoppedBy !== SIGTRAP || pending.includes(SIGSTOP)) throw stoppedBySignal(this.process.pid);
   }
 
   #part(): void {
@@ -242,6 +258,10 @@ export function signalOf(info: Uint8Array): number {
   return Buffer.from(info.buffer, info.byteOffset, 4).readInt32LE();
 }
 
+function stoppedBySignal(pid: number, cause?: unknown): MigrationError {
+  return new MigrationError('process-stopped', `process ${pid} was stopped by a signal`, { pid }, { cause });
+}
+
 function stopAll(process: SourceProcess): number[] {
   const stopped = new Set<number>();
   const gone = new Set<number>();
@@ -256,14 +276,12 @@ function stopAll(process: SourceProcess): number[] {
         if (result.state === 'stopped' && result.signal !== SIGTRAP) groupStopped = true;
       });
     }
-    if (groupStopped) {
-      const what = `process ${process.pid} was stopped by a signal`;
-      throw new MigrationError('process-stopped', what, { pid: process.pid });
-    }
+    if (groupStopped) throw stoppedBySignal(process.pid);
     if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
     return [...stopped];
   } catch (error) {
-    native.detach([...stopped]);
+    // A thread that has become another program bears the id of the first one.
+    native.detach([...new Set([process.pid, ...stopped, ...gone])]);
     if (isKernelError(error, 'ETIMEDOUT')) {
       const subject = { pid: process.pid, ...(error.pid === undefined ? {} : { tid: error.pid }) };
       const what = `thread ${error.pid} did not stop within ${stopTimeoutMs} ms`;

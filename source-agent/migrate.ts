@@ -3,38 +3,45 @@
  * target is told to commit, whatever goes wrong leaves the process running and unchanged.
  */
 import { native } from '../native/index.js';
-import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
+import { MigrationError } from '../shared/errors.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
-import { detectBlockers, detectImpossible } from './blockers.js';
+import { detectImpossible } from './blockers.js';
 import { Conversation } from './conversation.js';
+import { explain } from './explanation.js';
 import { handOver } from './hand-over.js';
-import { type Inspection, inspect } from './inspection.js';
+import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
-import { PipeCensus } from './pipe-census.js';
+import type { PipeCensus } from './pipe-census.js';
 import { PreCopy, type RoundResult } from './precopy.js';
 import { rehearse } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
 import { SourceProcess } from './source-process.js';
+import { startingOver } from './starting-over.js';
 import { difference } from './state-difference.js';
+import { lookSteadily } from './steady-look.js';
 import { Stopper } from './stop.js';
 import type { Tracker } from './tracker/index.js';
 import { UserfaultTracker } from './tracker/userfault.js';
 
 const buildMs = 60000;
+const abortMs = 10000;
 const scanThreads = 2;
 /** Code that ran once is compiled; a few times more, and it is fast. */
 const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
-export async function migrate(options: MigrationOptions): Promise<Report> {
+export function migrate(options: MigrationOptions): Promise<Report> {
+  return startingOver(options, () => walk(options));
+}
+
+async function walk(options: MigrationOptions): Promise<Report> {
   const { pid } = options;
-  const startedMs = performance.now();
   const step = (name: StepEvent['step']) => {
     if (options.signal?.aborted) throw interrupted();
     options.onEvent({ event: 'step', step: name });
@@ -44,9 +51,20 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const impossible = detectImpossible(pid);
   if (impossible.length > 0) throw MigrationError.refused(impossible);
   using process = SourceProcess.open(pid);
-  const pipes = new PipeCensus(pid);
-  const inspection = inspect(process);
-  const blockers = detectBlockers(inspection, pipes);
+  try {
+    return await travel(process, options, step);
+  } catch (error) {
+    throw await explain(process, error);
+  }
+}
+
+async function travel(
+  process: SourceProcess,
+  options: MigrationOptions,
+  step: (name: StepEvent['step']) => void,
+): Promise<Report> {
+  const startedMs = performance.now();
+  const { inspection, pipes, blockers } = await lookSteadily(process);
   if (blockers.length > 0) throw MigrationError.refused(blockers);
 
   step('connect');
@@ -65,7 +83,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   let tracker: Tracker | undefined;
   try {
     step('arm');
-    const armed = arm(stopper, sent, conversation, stream);
+    const armed = await arm(stopper, sent, conversation, stream);
     tracker = armed.tracker;
     step('build');
     const build = { type: 'build', mappings: armed.layout, state: armed.state } as const;
@@ -95,7 +113,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
     return {
       event: 'result',
       outcome: 'moved',
-      sourcePid: pid,
+      sourcePid: process.pid,
       targetPid: running.pid,
       innerPid: settled.process.pid,
       rounds: totals.length + 1,
@@ -113,8 +131,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       log: running.log,
     };
   } catch (error) {
-    const failure = failureWith(process, error);
-    tellAbort(conversation, failure);
+    const failure = await explain(process, error);
+    await tellAbort(conversation, failure);
     throw failure;
   } finally {
     tracker?.close();
@@ -134,7 +152,7 @@ async function preflight(
 }
 
 /** The first, short stop: the tracker is made in the program, and its whole state is read once. */
-function arm(
+async function arm(
   stopper: Stopper,
   sent: InstanceType<typeof native.SentPages>,
   conversation: Conversation,
@@ -151,7 +169,7 @@ function arm(
       state = stopper.capture(frozen, []);
     }
     const precopy = new PreCopy(process, conversation, stream, tracker, sent);
-    return { tracker, precopy, state, layout: precopy.begin(null) };
+    return { tracker, precopy, state, layout: await precopy.begin() };
   } catch (error) {
     tracker?.close();
     throw error;
@@ -203,19 +221,12 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
   );
 }
 
-/** Whatever failed first, where the program has ended there is nothing else to tell. */
-function failureWith(process: SourceProcess, cause: unknown): MigrationError {
-  const { pid } = process;
-  const unexplained =
-    isKernelError(cause) || (cause instanceof MigrationError && cause.code === 'no-such-process');
-  if (!unexplained || !process.ended) return asMigrationError(cause, 'internal', { pid });
-  return new MigrationError('process-ended', `process ${pid} ended during the migration`, { pid }, { cause });
-}
-
-function tellAbort(conversation: Conversation, error: unknown): void {
-  if (asMigrationError(error).code === 'in-doubt') return;
+/** Where the walk begins again, the target has to be rid of this one first. */
+async function tellAbort(conversation: Conversation, failure: MigrationError): Promise<void> {
+  if (failure.code === 'in-doubt') return;
   try {
-    conversation.say({ type: 'abort', reason: asMigrationError(error).message.slice(0, 4096) });
+    conversation.say({ type: 'abort', reason: failure.message.slice(0, 4096) });
+    if (failure.code === 'process-exec') await conversation.awaitAborted(abortMs);
   } catch {
     // The link is gone; the target notices that by itself.
   }

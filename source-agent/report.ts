@@ -37,7 +37,17 @@ export interface StepEvent {
     | 'end';
 }
 
-export type MigrationEvent = RoundEvent | StepEvent;
+/** The walk begins anew, because the process executed another program. */
+export interface RestartEvent {
+  event: 'restart';
+  /** 2 for the second start. */
+  start: number;
+  /** How often it starts before it gives up. */
+  most: number;
+  what: string;
+}
+
+export type MigrationEvent = RoundEvent | StepEvent | RestartEvent;
 
 /** The result: the last line of `--json`. */
 export interface Report {
