@@ -29,8 +29,9 @@ export interface RoundResult {
 }
 
 export class PreCopy {
-  /** The text from which the layout was made: a program can go back to mappings that it had before. */
+  /** The text from which the layout was made (a program can go back to mappings it had before), and what it says. */
   #maps = '';
+  #mappings: ProcMapping[] = [];
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
@@ -81,14 +82,20 @@ export class PreCopy {
 
   /** True when the layout changed. */
   async #followLayout(): Promise<boolean> {
-    const maps = this.process.mapsText();
+    const changed = this.#read(this.process.mapsText());
     this.process.assertSameProgram();
-    const changed = maps !== this.#maps;
     // At once: the older the look, the more of the mappings are others by now.
-    if (changed || this.#replaced)
-      this.tracker.watch(trackedMappings(layoutOf(inOrder(parseMaps(maps)), null)));
+    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(this.#mappings, null)));
     if (changed) await this.#announce(await this.#lookSteadily());
     return changed;
+  }
+
+  /** True when the text is another one than the last. */
+  #read(maps: string): boolean {
+    if (maps === this.#maps) return false;
+    this.#maps = maps;
+    this.#mappings = inOrder(parseMaps(maps));
+    return true;
   }
 
   #tracked(): TrackedMapping[] {
@@ -104,6 +111,7 @@ export class PreCopy {
     );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
     this.#maps = maps;
+    this.#mappings = mappings;
     return layoutOf(mappings, null);
   }
 
@@ -131,13 +139,10 @@ export class PreCopy {
 
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
   beginFinal(): FinalScan {
-    const maps = this.process.mapsText();
-    const changed = maps !== this.#maps;
+    const changed = this.#read(this.process.mapsText());
     const layout = changed ? this.#lookFrozen() : this.#layout;
     if (changed) this.tracker.watch(trackedMappings(layout));
-    this.#maps = maps;
-    const collected = this.tracker.collectFinal();
-    return { changed, layout, mappings: inOrder(parseMaps(maps)), collected };
+    return { changed, layout, mappings: this.#mappings, collected: this.tracker.collectFinal() };
   }
 
   /** Has the target follow the mappings of the stopped program: before it is given its last state, and pages. */
