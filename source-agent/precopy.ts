@@ -1,6 +1,6 @@
 /** Memory ahead of the process: the layout followed, the pages sent in rounds. */
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
-import { MigrationError } from '../shared/errors.js';
+import { type Blocker, MigrationError } from '../shared/errors.js';
 import { changeOf } from '../shared/layout.js';
 import { type Mapping as ProcMapping, parseMaps } from '../shared/proc/mappings.js';
 import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
@@ -10,9 +10,12 @@ import type { Conversation } from './conversation.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
 import { inOrder, type SourceProcess } from './source-process.js';
+import { steadily } from './steady-look.js';
 import type { FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
+/** Between looks at mappings that seem to stand in the way. */
+const pausesMs = [2, 10, 50];
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
 const roundMs = 24 * 3600 * 1000;
 
@@ -28,7 +31,7 @@ export interface RoundResult {
 }
 
 export class PreCopy {
-  /** The text of the last look, and what it says. */
+  /** The text from which the layout was made (a program can go back to mappings it had before), and what it says. */
   #maps = '';
   #mappings: ProcMapping[] = [];
   #layout: Mapping[] = [];
@@ -50,10 +53,9 @@ export class PreCopy {
     return this.#layout;
   }
 
-  /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
-  begin(stub: AddressRange | null): Mapping[] {
-    this.#read(this.process.mapsText());
-    this.#layout = this.#look(stub);
+  /** The layout to build first, of the running program. Throws as a round does. */
+  async begin(): Promise<Mapping[]> {
+    this.#layout = await this.#lookSteadily();
     this.tracker.watch(this.#tracked());
     return this.#layout;
   }
@@ -83,9 +85,10 @@ export class PreCopy {
   /** True when the layout changed. */
   async #followLayout(): Promise<boolean> {
     const changed = this.#read(this.process.mapsText());
+    this.process.assertSameProgram();
     // At once: the older the look, the more of the mappings are others by now.
     if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(this.#mappings, null)));
-    if (changed) await this.#announce(this.#look(null));
+    if (changed) await this.#announce(await this.#lookSteadily());
     return changed;
   }
 
@@ -101,14 +104,31 @@ export class PreCopy {
     return trackedMappings(this.#layout);
   }
 
-  /** The layout now. Throws MigrationError for a mapping that cannot be carried. */
-  #look(stub: AddressRange | null): Mapping[] {
-    const mappings = this.process.mappingsWithFlags();
-    const blockers = mappings
-      .filter(({ start, end }) => !stub || end <= stub.start || start >= stub.end)
-      .flatMap((mapping) => refusal(this.process, mapping));
+  /** The layout of the running program. Throws MigrationError for a mapping that cannot be carried, 'process-exec'. */
+  async #lookSteadily(): Promise<Mapping[]> {
+    const { maps, mappings, blockers } = await steadily(
+      () => this.#look(),
+      () => this.process.assertSameProgram(),
+      pausesMs,
+    );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
-    return layoutOf(mappings, stub);
+    this.#maps = maps;
+    this.#mappings = mappings;
+    return layoutOf(mappings, null);
+  }
+
+  #look(): { maps: string; mappings: ProcMapping[]; blockers: Blocker[] } {
+    const { maps, mappings } = this.process.mappingsWithFlagsAndText();
+    this.process.assertSameProgram();
+    const blockers = mappings.flatMap((mapping) => refusal(this.process, mapping));
+    return { maps, mappings, blockers };
+  }
+
+  /** The same of the stopped program, of which one look tells all. */
+  #lookFrozen(): Mapping[] {
+    const { mappings, blockers } = this.#look();
+    if (blockers.length > 0) throw MigrationError.refused(blockers);
+    return layoutOf(mappings, null);
   }
 
   /** Tells the target, and waits until it has followed: pages may name new mappings from then on. */
@@ -123,7 +143,7 @@ export class PreCopy {
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
   beginFinal(): FinalScan {
     const changed = this.#read(this.process.mapsText());
-    const layout = changed ? this.#look(null) : this.#layout;
+    const layout = changed ? this.#lookFrozen() : this.#layout;
     if (changed) {
       // Before the scan, which goes on while the target is told.
       this.tracker.forget(subtract([wholeAddressSpace], mergeRanges(changeOf(this.#layout, layout).kept)));
