@@ -1,5 +1,11 @@
 /** What a migration tells while it goes on: one line for each round, and on a terminal the step it is at. */
-import type { MigrationEvent, RoundEvent, StepEvent, TrackerEvent } from '../source-agent/report.js';
+import type {
+  MigrationEvent,
+  RestartEvent,
+  RoundEvent,
+  StepEvent,
+  TrackerEvent,
+} from '../source-agent/report.js';
 import { formatBytes, formatMs, formatRate } from './units.js';
 
 const stepTexts: Record<StepEvent['step'], string> = {
@@ -38,6 +44,10 @@ export function formatTracker({ tracker, why }: Pick<TrackerEvent, 'tracker' | '
   return `${name} (${why})`;
 }
 
+export function formatRestart({ what, start, most }: RestartEvent): string {
+  return `${what}: starting over (${start} of ${most})`;
+}
+
 export interface ProgressSink {
   isTTY?: boolean;
   write(text: string): unknown;
@@ -55,6 +65,8 @@ export class Progress {
       this.line(formatRound(event));
     } else if (event.event === 'tracker') {
       this.line(`tracker ${formatTracker(event)}`);
+    } else if (event.event === 'restart') {
+      this.line(formatRestart(event));
     } else if (this.sink.isTTY) {
       this.sink.write(`${clearLine}${formatStep(event)}`);
       this.#hasStep = true;

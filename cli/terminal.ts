@@ -12,18 +12,15 @@ export interface Terminal {
 
 export function terminal(): Terminal {
   const { stdout, stderr } = process;
-  // A reader that went away (`| head`) is no reason to break off a migration.
-  for (const stream of [stdout, stderr]) stream.on('error', ignoreClosed);
+  // A reader that went away (`| head`) or a full disk is no reason to break off a migration, least of all after the
+  // decision: what was to be said is lost.
+  for (const stream of [stdout, stderr]) stream.on('error', () => undefined);
   return {
     out: stdout,
     err: stderr,
     outStyles: stylesFor(stdout, process.env),
     errStyles: stylesFor(stderr, process.env),
   };
-}
-
-function ignoreClosed(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
 }
 
 /** Tells the error on standard error and returns the exit code it asks for. */

@@ -6,6 +6,7 @@
         "src/addon.cc",
         "src/error.cc",
         "src/tracee.cc",
+        "src/exit_collector.cc",
         "src/signal_frame.cc",
         "src/injection.cc",
         "src/stubs.S",

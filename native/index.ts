@@ -66,8 +66,9 @@ export interface NativeCarrier {
    * the agent: the stub closes it before the next batch, or when the agent dies.
    */
   run(table: CallTable, owned?: number): void;
-  /** Seizes the thread again and stops it, the stub still in place. No batch runs after it. */
-  stop(): void;
+  /** Seizes the thread again and stops it, the stub still in place. No batch runs after it. Returns SIGTRAP, or the
+   *  signal that stops the whole process. */
+  stop(): number;
   /** Removes the stub. The thread ends seized and stopped, with its own registers and mask. */
   release(): void;
 }

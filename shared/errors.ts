@@ -93,7 +93,7 @@ export const catalogue = {
   'process-32-bit': { exit: ExitCode.refused, advice: 'Only 64-bit x86 tasks can be moved.' },
   'process-exec': {
     exit: ExitCode.failed,
-    advice: 'The process became another program during the rounds; start again.',
+    advice: 'The process became another program each time; try again when it has settled.',
   },
   'process-ended': {
     exit: ExitCode.failed,

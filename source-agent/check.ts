@@ -1,13 +1,12 @@
 /** `migrate check`: everything that stands in the way, on both sides, without touching the process. */
 import type { Blocker } from '../shared/errors.js';
-import { detectBlockers, detectImpossible } from './blockers.js';
+import { detectImpossible } from './blockers.js';
 import { Conversation } from './conversation.js';
-import { inspect } from './inspection.js';
 import { newMigrationId } from './migration-id.js';
 import { greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
-import { PipeCensus } from './pipe-census.js';
 import { SourceProcess } from './source-process.js';
+import { lookSteadily } from './steady-look.js';
 
 export interface CheckOptions extends Pick<MigrationOptions, 'pid' | 'stdio' | 'compareContents' | 'force'> {
   target: MigrationOptions['target'] | null;
@@ -37,8 +36,7 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
   const impossible = detectImpossible(options.pid);
   if (impossible.length > 0) return { blockers: impossible, forced: [], notes: [], onlyAttemptTells };
   using process = SourceProcess.open(options.pid);
-  const inspection = inspect(process);
-  const blockers = detectBlockers(inspection, new PipeCensus(options.pid));
+  const { inspection, blockers } = await lookSteadily(process);
   const forced: Blocker[] = [];
   const notes: string[] = [];
   if (options.target && options.secret) {

@@ -51,6 +51,11 @@ export class Conversation implements AsyncDisposable {
     return this.expect(timeoutMs, ...types);
   }
 
+  /** Waits until the target has given up what it had built; answers that are still under way are of no interest. */
+  async awaitAborted(timeoutMs: number): Promise<void> {
+    while ((await this.session.control.receive(timeoutMs)).type !== 'aborted');
+  }
+
   /** Why a channel was lost, if the target has said so or does it now; else that it was lost. */
   async reasonOf(loss: unknown): Promise<MigrationError> {
     try {

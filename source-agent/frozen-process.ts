@@ -20,7 +20,7 @@ import type { Mapping } from '../shared/proc/mappings.js';
 import type { AddressRange } from '../shared/ranges.js';
 import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
-import { handlesFirst, letsThrough, maskWhileWaiting } from './pending-signals.js';
+import { handlesFirst, letsThrough, maskWhileWaiting, signalOf } from './pending-signals.js';
 import { runOn } from './same-cpu.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
@@ -29,6 +29,7 @@ import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './w
 const traceSysGood = 1; // PTRACE_O_TRACESYSGOOD
 const stopTimeoutMs = 2000;
 const SIGTRAP = 5;
+const SIGSTOP = 19;
 
 /** A stopped thread. */
 export interface FrozenThread {
@@ -126,7 +127,7 @@ export class FrozenProcess implements Disposable {
 
   /**
    * Installs the stub in the thread best suited. `mappings` are those of the stopped process: they say where memory is
-   * free, and how much room stacks have. Throws MigrationError 'no-stack-room'.
+   * free, and how much room stacks have. Throws MigrationError 'no-stack-room', 'process-stopped'.
    */
   carry(mappings: readonly Mapping[]): void {
     this.#mappings = mappings;
@@ -150,6 +151,7 @@ export class FrozenProcess implements Disposable {
         );
         return;
       } catch (error) {
+        if (isKernelError(error, 'EBUSY')) throw stoppedBySignal(this.process.pid, error);
         // A stack without room below it: another thread may have more.
         if (!isKernelError(error, 'EFAULT')) throw error;
         failure = error;
@@ -182,9 +184,17 @@ export class FrozenProcess implements Disposable {
     return this.#carrier;
   }
 
-  /** Runs calls in the process. A descriptor that call `owned` returns is closed again by the stub. */
+  /**
+   * Runs calls in the process. A descriptor that call `owned` returns is closed again by the stub. Throws
+   * MigrationError 'process-stopped': the stub's own thread is not held, so a stop signal stops it.
+   */
   run(batch: CallBatch, owned?: number): void {
-    this.carrier.run(batch.table(), owned);
+    try {
+      this.carrier.run(batch.table(), owned);
+    } catch (error) {
+      if (isKernelError(error, 'EBUSY')) throw stoppedBySignal(this.process.pid, error);
+      throw error;
+    }
   }
 
   /**
@@ -212,10 +222,16 @@ export class FrozenProcess implements Disposable {
     }
   }
 
-  /** All threads held by ptrace again, the stub still mapped: for a process that will not go on here. */
+  /**
+   * All threads held by ptrace again, the stub still mapped: for a process that will not go on here. Throws
+   * MigrationError 'process-stopped', and KernelError ESRCH where it was ended: what somebody asked of the process
+   * while it stood still must not be lost with it.
+   */
   holdAll(): void {
-    this.#carrier?.stop();
+    const stoppedBy = this.#carrier?.stop() ?? SIGTRAP;
     this.#part();
+    const pending = native.peekSignals(this.process.pid, true).map(signalOf);
+    if (stoppedBy !== SIGTRAP || pending.includes(SIGSTOP)) throw stoppedBySignal(this.process.pid);
   }
 
   #part(): void {
@@ -272,6 +288,10 @@ function exceptGone(step: () => void): void {
   }
 }
 
+function stoppedBySignal(pid: number, cause?: unknown): MigrationError {
+  return new MigrationError('process-stopped', `process ${pid} was stopped by a signal`, { pid }, { cause });
+}
+
 function stopAll(process: SourceProcess): number[] {
   const stopped = new Set<number>();
   const gone = new Set<number>();
@@ -286,14 +306,12 @@ function stopAll(process: SourceProcess): number[] {
         if (result.state === 'stopped' && result.signal !== SIGTRAP) groupStopped = true;
       });
     }
-    if (groupStopped) {
-      const what = `process ${process.pid} was stopped by a signal`;
-      throw new MigrationError('process-stopped', what, { pid: process.pid });
-    }
+    if (groupStopped) throw stoppedBySignal(process.pid);
     if (!stopped.has(process.pid)) throw noSuchProcess(process.pid);
     return [...stopped];
   } catch (error) {
-    native.detach([...stopped]);
+    // A thread that has become another program bears the id of the first one.
+    native.detach([...new Set([process.pid, ...stopped, ...gone])]);
     if (isKernelError(error, 'ETIMEDOUT')) {
       const subject = { pid: process.pid, ...(error.pid === undefined ? {} : { tid: error.pid }) };
       const what = `thread ${error.pid} did not stop within ${stopTimeoutMs} ms`;

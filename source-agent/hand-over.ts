@@ -43,7 +43,6 @@ export async function handOver(
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
     const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
-    assertSameProgram(settled, state, stopper.process.pid);
     await precopy.follow(final);
     // The target puts it in place while we still look for pages.
     conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
@@ -122,18 +121,4 @@ async function commit(
   unhold(pid);
   frozen[Symbol.dispose]();
   throw failure;
-}
-
-function assertSameProgram(before: State, now: State, pid: number): void {
-  if (
-    before.memory.executable === now.memory.executable &&
-    before.memory.fields.startStack === now.memory.fields.startStack
-  ) {
-    return;
-  }
-  throw new MigrationError(
-    'process-exec',
-    `process ${pid} became ${now.memory.executable} during the rounds`,
-    { pid },
-  );
 }

@@ -3,40 +3,47 @@
  * target is told to commit, whatever goes wrong leaves the process running and unchanged.
  */
 import { native } from '../native/index.js';
-import { asMigrationError, isKernelError, MigrationError } from '../shared/errors.js';
+import { MigrationError } from '../shared/errors.js';
 import { noteOf } from '../shared/force.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
-import { detectBlockers, detectImpossible } from './blockers.js';
+import { detectImpossible } from './blockers.js';
 import { Conversation } from './conversation.js';
+import { explain } from './explanation.js';
 import { handOver } from './hand-over.js';
-import { type Inspection, inspect } from './inspection.js';
+import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
-import { PipeCensus } from './pipe-census.js';
+import type { PipeCensus } from './pipe-census.js';
 import { PreCopy, pairOf, type RoundResult } from './precopy.js';
 import { Rehearsal } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
 import { StackWatch } from './signal-stacks.js';
 import { SourceProcess } from './source-process.js';
+import { startingOver } from './starting-over.js';
 import { difference } from './state-difference.js';
+import { lookSteadily } from './steady-look.js';
 import { Stopper } from './stop.js';
 import type { Choice } from './tracker/choice.js';
 import type { Tracker } from './tracker/index.js';
 import { TrackerSelection } from './tracker/selection.js';
 
 const buildMs = 60000;
+const abortMs = 10000;
 /** Code that ran once is compiled; a few times more, and it is fast. */
 const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
-export async function migrate(options: MigrationOptions): Promise<Report> {
+export function migrate(options: MigrationOptions): Promise<Report> {
+  return startingOver(options, () => walk(options));
+}
+
+async function walk(options: MigrationOptions): Promise<Report> {
   const { pid } = options;
-  const startedMs = performance.now();
   const step = (name: StepEvent['step']) => {
     if (options.signal?.aborted) throw interrupted();
     options.onEvent({ event: 'step', step: name });
@@ -46,9 +53,20 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const impossible = detectImpossible(pid);
   if (impossible.length > 0) throw MigrationError.refused(impossible);
   using process = SourceProcess.open(pid);
-  const pipes = new PipeCensus(pid);
-  const inspection = inspect(process);
-  const blockers = detectBlockers(inspection, pipes);
+  try {
+    return await travel(process, options, step);
+  } catch (error) {
+    throw await explain(process, error);
+  }
+}
+
+async function travel(
+  process: SourceProcess,
+  options: MigrationOptions,
+  step: (name: StepEvent['step']) => void,
+): Promise<Report> {
+  const startedMs = performance.now();
+  const { inspection, pipes, blockers } = await lookSteadily(process);
   if (blockers.length > 0) throw MigrationError.refused(blockers);
 
   step('connect');
@@ -70,7 +88,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   let tracker: Tracker | undefined;
   try {
     step('arm');
-    const armed = arm(stopper, sent, conversation, stream, selection);
+    const armed = await arm(stopper, sent, conversation, stream, selection);
     tracker = armed.tracker;
     const { choice } = selection;
     options.onEvent({ event: 'tracker', ...choice });
@@ -105,7 +123,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
     return {
       event: 'result',
       outcome: 'moved',
-      sourcePid: pid,
+      sourcePid: process.pid,
       targetPid: running.pid,
       innerPid: settled.process.pid,
       rounds: totals.length + 1,
@@ -124,8 +142,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       log: running.log,
     };
   } catch (error) {
-    const failure = failureWith(process, error);
-    tellAbort(conversation, failure);
+    const failure = await explain(process, error);
+    await tellAbort(conversation, failure);
     throw failure;
   } finally {
     tracker?.close();
@@ -158,7 +176,7 @@ function isTracked({ tracker, why }: Choice, { tracker: wanted, onStall }: Migra
 }
 
 /** The first, short stop: the tracker is made in the program, and its whole state is read once. */
-function arm(
+async function arm(
   stopper: Stopper,
   sent: InstanceType<typeof native.SentPages>,
   conversation: Conversation,
@@ -177,7 +195,7 @@ function arm(
     for (;;) {
       const precopy = new PreCopy(stopper, conversation, stream, tracker, sent);
       try {
-        return { tracker, precopy, state, layout: precopy.begin(null) };
+        return { tracker, precopy, state, layout: await precopy.begin() };
       } catch (error) {
         tracker.close();
         tracker = selection.instead(error);
@@ -243,19 +261,12 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
   );
 }
 
-/** Whatever failed first, where the program has ended there is nothing else to tell. */
-function failureWith(process: SourceProcess, cause: unknown): MigrationError {
-  const { pid } = process;
-  const unexplained =
-    isKernelError(cause) || (cause instanceof MigrationError && cause.code === 'no-such-process');
-  if (!unexplained || !process.ended) return asMigrationError(cause, 'internal', { pid });
-  return new MigrationError('process-ended', `process ${pid} ended during the migration`, { pid }, { cause });
-}
-
-function tellAbort(conversation: Conversation, error: unknown): void {
-  if (asMigrationError(error).code === 'in-doubt') return;
+/** Where the walk begins again, the target has to be rid of this one first. */
+async function tellAbort(conversation: Conversation, failure: MigrationError): Promise<void> {
+  if (failure.code === 'in-doubt') return;
   try {
-    conversation.say({ type: 'abort', reason: asMigrationError(error).message.slice(0, 4096) });
+    conversation.say({ type: 'abort', reason: failure.message.slice(0, 4096) });
+    if (failure.code === 'process-exec') await conversation.awaitAborted(abortMs);
   } catch {
     // The link is gone; the target notices that by itself.
   }

@@ -1,6 +1,6 @@
 /** Memory ahead of the process: the layout followed, the pages sent in rounds. */
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
-import { MigrationError } from '../shared/errors.js';
+import { type Blocker, MigrationError } from '../shared/errors.js';
 import { changeOfSplices, type Splice, splicesOf } from '../shared/layout-splices.js';
 import type { Mapping as ProcMapping } from '../shared/proc/mappings.js';
 import {
@@ -9,7 +9,6 @@ import {
   flatten,
   formatRange,
   mergeRanges,
-  overlaps,
   subtract,
   unflatten,
 } from '../shared/ranges.js';
@@ -22,10 +21,13 @@ import { hugeRanges } from './huge-pages.js';
 import { layoutOf, type TrackedMapping, trackedMappings } from './layout.js';
 import type { PageStream } from './page-stream.js';
 import type { SourceProcess } from './source-process.js';
+import { steadily } from './steady-look.js';
 import type { Stopper } from './stop.js';
 import type { Collected, FinalCollected, Tracker } from './tracker/index.js';
 
 const answerMs = 30000;
+/** Between looks at mappings that seem to stand in the way. */
+const pausesMs = [2, 10, 50];
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
 const roundMs = 24 * 3600 * 1000;
 
@@ -71,10 +73,10 @@ export class PreCopy {
     return this.#layout;
   }
 
-  /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
-  begin(stub: AddressRange | null): Mapping[] {
+  /** The layout to build first, of the running program. Throws as a round does. */
+  async begin(): Promise<Mapping[]> {
     this.#maps = this.process.mappings();
-    this.#layout = this.#look(stub);
+    this.#layout = await this.#lookSteadily();
     this.#huge = hugeRanges(this.process, this.#layout);
     this.tracker.watch(this.#tracked());
     return this.#layout;
@@ -125,13 +127,14 @@ export class PreCopy {
   /** True when the layout changed. */
   async #followLayout(thorough: boolean): Promise<boolean> {
     const maps = this.process.mappings();
+    this.process.assertSameProgram();
     const changed = maps !== this.#maps;
     // At once: the older the look, the more of the mappings are others by now.
     if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(maps, null)));
     this.#maps = maps;
     if (!changed && !thorough) return false;
     // What is watched may be gone again by the time of the second look: then only the first one saw a change.
-    const announced = await this.#announce(this.#look(null));
+    const announced = await this.#announce(await this.#lookSteadily());
     return changed || announced;
   }
 
@@ -144,17 +147,30 @@ export class PreCopy {
     return trackedMappings(this.#layout);
   }
 
-  /** The layout now. Throws MigrationError for a mapping that cannot be carried. */
-  #look(stub: AddressRange | null): Mapping[] {
-    const mappings = this.process.mappingsWithFlags();
-    const blockers = refusals(
-      this.process,
-      mappings.filter((mapping) => !stub || !overlaps(mapping, stub)),
+  /** The layout of the running program. Throws MigrationError for a mapping that cannot be carried, 'process-exec'. */
+  async #lookSteadily(): Promise<Mapping[]> {
+    const { mappings, blockers } = await steadily(
+      () => this.#look(),
+      () => this.process.assertSameProgram(),
+      pausesMs,
     );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
     // A mapping that came or went between the two looks, and may be as before by the next: that one counts as another.
     if (!isSameList(this.#maps, mappings)) this.#maps = [];
-    return layoutOf(mappings, stub);
+    return layoutOf(mappings, null);
+  }
+
+  #look(): { mappings: ProcMapping[]; blockers: Blocker[] } {
+    const mappings = this.process.mappingsWithFlags();
+    this.process.assertSameProgram();
+    return { mappings, blockers: refusals(this.process, mappings) };
+  }
+
+  /** The same of the stopped program, of which one look tells all. */
+  #lookFrozen(): Mapping[] {
+    const { mappings, blockers } = this.#look();
+    if (blockers.length > 0) throw MigrationError.refused(blockers);
+    return layoutOf(mappings, null);
   }
 
   /** Tells the target, and waits until it has followed: pages may name new mappings from then on. False for no change. */
@@ -173,7 +189,7 @@ export class PreCopy {
   beginFinal(): FinalScan {
     const maps = this.process.mappings();
     const changed = maps !== this.#maps;
-    const layout = changed ? this.#look(null) : this.#layout;
+    const layout = changed ? this.#lookFrozen() : this.#layout;
     if (changed) {
       // Before the scan, which goes on while the target is told.
       this.tracker.forget(goneWith(this.#layout, splicesOf(this.#layout, layout)));

@@ -46,7 +46,17 @@ export interface TrackerEvent {
   why: string;
 }
 
-export type MigrationEvent = RoundEvent | StepEvent | TrackerEvent;
+/** The walk begins anew, because the process executed another program. */
+export interface RestartEvent {
+  event: 'restart';
+  /** 2 for the second start. */
+  start: number;
+  /** How often it starts before it gives up. */
+  most: number;
+  what: string;
+}
+
+export type MigrationEvent = RoundEvent | StepEvent | TrackerEvent | RestartEvent;
 
 /** The result: the last line of `--json`. */
 export interface Report {

@@ -2,7 +2,7 @@
  * The process to move, looked at from outside: what /proc tells, read in one native call for each look, and the
  * descriptors through which the agent works on it. Nothing here touches the process.
  */
-import { closeSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { parseLimits } from '../shared/proc/limits.js';
@@ -69,6 +69,41 @@ export class SourceProcess implements Disposable {
   get ended(): boolean {
     const text = this.read('status');
     return !text || parseStatus(text).vmSizeBytes === 0;
+  }
+
+  /** Its first thread has ended, and others go on. */
+  get livesWithoutLeader(): boolean {
+    const text = this.read('stat');
+    if (!text) return false;
+    const { state, threads } = parseStat(text);
+    return state === 'Z' && threads > 1;
+  }
+
+  /**
+   * The memory that was there when this object was made is not its memory any more: it has executed another program,
+   * or ended. Whatever was read of it before a look that says no was of the same program (fs/proc/task_mmu.c: the
+   * open file holds to the memory it was opened for).
+   */
+  get replaced(): boolean {
+    try {
+      return readSync(this.maps, Buffer.alloc(1), 0, 1, 0) === 0;
+    } catch {
+      return true; // ESRCH: it has ended
+    }
+  }
+
+  /** Throws MigrationError 'process-exec' or 'no-such-process'. */
+  assertSameProgram(): void {
+    if (!this.replaced) return;
+    if (this.ended) throw noSuchProcess(this.pid);
+    let became = 'another program';
+    try {
+      became = readlinkSync(`/proc/${this.pid}/exe`);
+    } catch {
+      // It may be ending by now.
+    }
+    const what = `process ${this.pid} became ${became} during the migration`;
+    throw new MigrationError('process-exec', what, { pid: this.pid });
   }
 
   /** Ids of all threads, in our pid namespace. */

@@ -23,14 +23,24 @@ export class Stopper {
     private readonly stacks?: StackWatch,
   ) {}
 
-  /** Everything that can be read before the threads are stopped is read here. */
+  /**
+   * Everything that can be read before the threads are stopped is read here. Throws MigrationError 'process-exec', and
+   * as FrozenProcess.
+   */
   freeze(): FrozenProcess {
     const { pid } = this.process;
     if (!this.#point || !isValid(pid, this.#point)) this.#point = this.#find();
     const { threads } = this.process.look();
     const cpus = new Map(threads.map(({ tid, stat }) => [tid, stat.processor]));
     const observations = observeSleepers(pid, [...cpus.keys()], (tid) => cpus.get(tid)!);
-    return new FrozenProcess(this.process, this.#point, this.#waits, observations, cpus);
+    const frozen = new FrozenProcess(this.process, this.#point, this.#waits, observations, cpus);
+    try {
+      this.process.assertSameProgram();
+    } catch (error) {
+      frozen[Symbol.dispose]();
+      throw error;
+    }
+    return frozen;
   }
 
   #find(): InjectionPoint {

@@ -117,7 +117,7 @@ export class Restoration implements Disposable {
     } catch {
       return {};
     } finally {
-      standIn.#skeleton?.end();
+      standIn.#skeleton?.[Symbol.dispose]();
     }
   }
 

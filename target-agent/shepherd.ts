@@ -89,6 +89,9 @@ class Shepherd {
       case 'commit':
         return this.#run();
       case 'abort':
+        // Said when all is gone: the next attempt needs the same ids.
+        this.#restoration?.[Symbol.dispose]();
+        this.#restoration = undefined;
         this.#say({ type: 'aborted' });
         await this.#agent.close();
         return this.#end(0);

@@ -191,12 +191,20 @@ export class Skeleton implements Disposable {
     this.#ended = true;
     native.kill(this.pid, 9);
     this.#close();
+    this.#collect();
   }
 
-  /** It ends, and is collected. */
-  end(): void {
-    this[Symbol.dispose]();
-    while (native.waitTracee(this.pid, stopMs).state === 'stopped');
+  // Its ids are free again then. Threads first: the leader's end is not reported before theirs have been collected.
+  #collect(): void {
+    const threads = [...this.threads.values()].filter((tid) => tid !== this.pid);
+    for (const tid of [...threads, this.pid]) {
+      try {
+        while (native.waitTracee(tid, stopMs).state === 'stopped');
+      } catch (error) {
+        if (!isKernelError(error, 'ETIMEDOUT')) throw error;
+        return; // our own end leaves it to its next parent
+      }
+    }
   }
 
   #close(): void {

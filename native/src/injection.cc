@@ -72,14 +72,16 @@ user_regs_struct RegistersOf(const Napi::Value& image) {
 }
 
 // Runs to the next system call stop (PTRACE_O_TRACESYSGOOD). Never PTRACE_SINGLESTEP: its flag would outlive us.
+// SIGSTOP cannot be blocked: it is passed on, and takes effect when the thread is let go.
 void ToSyscallStop(pid_t tid) {
   const int64_t deadline = DeadlineIn(kCallTimeoutMs);
-  for (;;) {
-    FailIf(Trace(PTRACE_SYSCALL, tid, 0) != 0, "ptrace(PTRACE_SYSCALL)", tid);
+  for (int signal = 0;;) {
+    FailIf(Trace(PTRACE_SYSCALL, tid, signal) != 0, "ptrace(PTRACE_SYSCALL)", tid);
     WaitResult result = WaitFor(tid, deadline);
     if (!result.Stopped()) Fail(ESRCH, "remote call", tid, "the thread ended");
     if (result.Event() == 0 && result.Signal() == (SIGTRAP | 0x80)) return;
-    if (result.Event() != kEventStop) Fail(EIO, "remote call", tid, "unexpected stop " + std::to_string(result.status));
+    signal = result.Event() == 0 && result.Signal() == SIGSTOP ? SIGSTOP : 0;
+    if (signal == 0 && result.Event() != kEventStop) Fail(EIO, "remote call", tid, "unexpected stop " + std::to_string(result.status));
   }
 }
 
@@ -239,11 +241,21 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
       WriteProcess(tid_, stub_ + kControlOffset + offsetof(Control, next_owned), &next_owned, 8);
       WriteProcess(tid_, table, entries + done, count * sizeof(Entry));
       FailIf(send(socket_.Get(), &count, 8, MSG_NOSIGNAL) != 8, "send to the stub", tid_);
-      pollfd ready{socket_.Get(), POLLIN, 0};
-      if (poll(&ready, 1, kCallTimeoutMs) != 1) Fail(ETIMEDOUT, "remote call", tid_);
+      AwaitAnswer();
       uint64_t answer;
       if (recv(socket_.Get(), &answer, 8, MSG_WAITALL) != 8) Fail(ESRCH, "remote call", tid_, "the thread ended");
       ReadProcess(tid_, table, entries + done, count * sizeof(Entry));
+    }
+  }
+
+  // Nobody holds the thread that carries the stub, so a stop signal reaches it as any other thread.
+  void AwaitAnswer() {
+    constexpr int kSliceMs = 20;
+    pollfd ready{socket_.Get(), POLLIN, 0};
+    const int64_t deadline = DeadlineIn(kCallTimeoutMs);
+    while (poll(&ready, 1, kSliceMs) != 1) {
+      if (StateLetter(tid_) == 'T') Fail(EBUSY, "remote call", tid_, "the thread was stopped by a signal");
+      if (HasPassed(deadline)) Fail(ETIMEDOUT, "remote call", tid_);
     }
   }
 
@@ -252,8 +264,9 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     FailIf(Trace(PTRACE_SEIZE, tid_, PTRACE_O_TRACESYSGOOD) != 0, "ptrace(PTRACE_SEIZE)", tid_);
     seized_ = true;
     FailIf(Trace(PTRACE_INTERRUPT, tid_, 0) != 0, "ptrace(PTRACE_INTERRUPT)", tid_);
-    WaitResult result = WaitFor(tid_, DeadlineIn(kCallTimeoutMs));
+    WaitResult result = WaitForInterrupt(tid_, DeadlineIn(kCallTimeoutMs));
     if (!result.Stopped()) Fail(ESRCH, "waitpid", tid_, "the thread ended");
+    stopped_by_ = result.Signal();
   }
 
   Napi::Value Stop(const Napi::CallbackInfo& info) {
@@ -262,7 +275,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
     } catch (const KernelFailure& failure) {
       throw ToJavaScript(info.Env(), failure);
     }
-    return info.Env().Undefined();
+    return Napi::Number::New(info.Env(), stopped_by_);
   }
 
   Napi::Value Release(const Napi::CallbackInfo& info) {
@@ -303,6 +316,7 @@ class Carrier : public Napi::ObjectWrap<Carrier> {
   SignalFrames frames_;
   ScopedFd socket_;
   bool seized_ = false;
+  int stopped_by_ = 0;
 };
 
 Napi::FunctionReference* Carrier::constructor = nullptr;

@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "arguments.h"
+#include "exit_collector.h"
+#include "read_whole.h"
 
 namespace godwit {
 
@@ -59,6 +62,25 @@ WaitResult WaitFor(pid_t tid, int64_t deadline_ns) {
     if (HasPassed(deadline_ns)) Fail(ETIMEDOUT, "waitpid", tid, "the thread did not stop in time");
     PauseBetweenLooks(look);
   }
+}
+
+WaitResult WaitForInterrupt(pid_t tid, int64_t deadline_ns) {
+  for (;;) {
+    WaitResult result = WaitFor(tid, deadline_ns);
+    if (!result.Stopped() || result.Event() == kEventStop) return result;
+    int signal = result.Event() == 0 && result.Signal() != (SIGTRAP | 0x80) ? result.Signal() : 0;
+    if (Trace(PTRACE_CONT, tid, 0, signal) != 0 && errno != ESRCH) Fail(errno, "ptrace(PTRACE_CONT)", tid);
+  }
+}
+
+char StateLetter(pid_t tid) {
+  std::vector<char> stat(1024);
+  const std::string path = "/proc/" + std::to_string(tid) + "/stat";
+  const ssize_t length = ReadWhole(AT_FDCWD, path.c_str(), stat);
+  if (length <= 0) return 0;
+  // The name stands in parentheses and may hold any character.
+  const size_t name_end = std::string_view(stat.data(), length).rfind(')');
+  return name_end != std::string_view::npos && name_end + 2 < static_cast<size_t>(length) ? stat[name_end + 2] : 0;
 }
 
 user_regs_struct GetRegisters(pid_t tid) {
@@ -130,33 +152,45 @@ Napi::Value StateOf(Napi::Env env, const WaitResult& result) {
   return state;
 }
 
-void DetachAll(const std::vector<pid_t>& tids) {
-  // The last thread first: its leader is the one whose state the rest of the system looks at.
-  for (auto tid = tids.rbegin(); tid != tids.rend(); ++tid) {
-    if (Trace(PTRACE_DETACH, *tid, 0, 0) != 0 && errno != ESRCH) Fail(errno, "ptrace(PTRACE_DETACH)", *tid);
+// Lets one tracee go. Only a stopped one can be detached, so one that runs (the thread that became another program
+// while the others were being stopped) is stopped first; one that ended is collected, or its leader would never seem
+// to end. What is not ours is left alone.
+void LetGo(pid_t tid) {
+  constexpr int64_t kPatienceMs = 200;
+  if (Trace(PTRACE_DETACH, tid, 0, 0) == 0) return;
+  if (errno != ESRCH) Fail(errno, "ptrace(PTRACE_DETACH)", tid);
+  Trace(PTRACE_INTERRUPT, tid, 0, 0);
+  try {
+    if (WaitForInterrupt(tid, DeadlineIn(kPatienceMs)).Stopped()) Trace(PTRACE_DETACH, tid, 0, 0);
+  } catch (const KernelFailure& failure) {
+    // Our own end lets it go.
+    if (failure.error != ETIMEDOUT) throw;
   }
 }
 
-// Waits until an interrupted tracee has stopped. A signal that was on its way is let through: the program gets it
-// before it stops, as if it had come a moment earlier.
-WaitResult WaitForInterrupt(pid_t tid, int64_t deadline) {
-  for (;;) {
-    WaitResult result = WaitFor(tid, deadline);
-    if (!result.Stopped() || result.Event() == kEventStop) return result;
-    int signal = result.Event() == 0 && result.Signal() != (SIGTRAP | 0x80) ? result.Signal() : 0;
-    if (Trace(PTRACE_CONT, tid, 0, signal) != 0 && errno != ESRCH) Fail(errno, "ptrace(PTRACE_CONT)", tid);
-  }
+void DetachAll(const std::vector<pid_t>& tids) {
+  // The last thread first: its leader is the one whose state the rest of the system looks at.
+  for (auto tid = tids.rbegin(); tid != tids.rend(); ++tid) LetGo(*tid);
+}
+
+// A thread that has ended but is still listed is refused like one that may not be traced (kernel/ptrace.c,
+// ptrace_attach(): exit_state).
+bool HasEnded(pid_t tid) {
+  const char state = StateLetter(tid);
+  return state == 0 || state == 'Z' || state == 'X';
 }
 
 Napi::Value StopAll(Napi::Env env, const std::vector<pid_t>& tids, int64_t timeout_ms, bool seize, int options) {
   std::vector<pid_t> held;
   held.reserve(tids.size());
   std::vector<bool> present(tids.size(), false);
+  const ExitCollector collector(held);
   try {
     for (size_t i = 0; i < tids.size(); i++) {
       if (seize && Trace(PTRACE_SEIZE, tids[i], 0, options) != 0) {
-        if (errno == ESRCH) continue;
-        Fail(errno, "ptrace(PTRACE_SEIZE)", tids[i]);
+        const int error = errno;
+        if (error == ESRCH || (error == EPERM && HasEnded(tids[i]))) continue;
+        Fail(error, "ptrace(PTRACE_SEIZE)", tids[i]);
       }
       held.push_back(tids[i]);
       present[i] = true;
@@ -176,16 +210,7 @@ Napi::Value StopAll(Napi::Env env, const std::vector<pid_t>& tids, int64_t timeo
   } catch (const KernelFailure&) {
     // A tracee that is not stopped cannot be detached; stop those that will, leave the rest to our own end:
     // the kernel detaches what a tracer leaves behind.
-    if (seize) {
-      const int64_t grace = DeadlineIn(100);
-      for (pid_t tid : held) {
-        try {
-          WaitForInterrupt(tid, grace);
-        } catch (const KernelFailure&) {
-        }
-        Trace(PTRACE_DETACH, tid, 0, 0);
-      }
-    }
+    if (seize) DetachAll(held);
     throw;
   }
 }

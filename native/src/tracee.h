@@ -27,6 +27,11 @@ struct WaitResult {
 
 // Waits for one tracee without ever blocking longer than the deadline. Throws ETIMEDOUT.
 WaitResult WaitFor(pid_t tid, int64_t deadline_ns);
+// Waits until an interrupted tracee has stopped. A signal that was on its way is let through: the program gets it
+// before it stops, as if it had come a moment earlier. Throws ETIMEDOUT.
+WaitResult WaitForInterrupt(pid_t tid, int64_t deadline_ns);
+// The state of a task as /proc/PID/stat shows it; 0 where there is no such task.
+char StateLetter(pid_t tid);
 int64_t DeadlineIn(int64_t milliseconds);
 bool HasPassed(int64_t deadline_ns);
 // Between two looks at something that takes some 10 us, or much longer: a pause at first, then a short sleep.

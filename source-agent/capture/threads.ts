@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { argumentBase, native } from '../../native/index.js';
-import { type Blocker, MigrationError } from '../../shared/errors.js';
+import { type Blocker, isKernelError, MigrationError } from '../../shared/errors.js';
 import { CallBatch } from '../../shared/injection/batch.js';
 import { inRestartBlock } from '../../shared/injection/restart.js';
 import { leaveCriticalSection } from '../../shared/injection/rseq.js';
@@ -46,7 +46,7 @@ export const captureThreads: Capture<'threads'> = {
         ['descriptors', kcmp.files],
         ['directories', kcmp.fs],
       ] as const) {
-        if (native.kcmp(pid, tid, type, 0, 0) === 0) continue;
+        if (sharesWithLeader(pid, tid, type)) continue;
         const what = `thread ${tid} has its own ${name}`;
         blockers.push({ code: 'thread-differs', what, pid, tid, object: name });
       }
@@ -110,6 +110,15 @@ function namedAgain(frozen: FrozenProcess, registers: BigUint64Array, tid: numbe
   if (!inRestartBlock(registers)) return registers;
   const sleepsIn = frozen.sleepsIn(tid);
   return withRegisters(registers, { originalRax: BigInt(interruptedCall(registers, sleepsIn)) });
+}
+
+function sharesWithLeader(pid: number, tid: number, type: number): boolean {
+  try {
+    return native.kcmp(pid, tid, type, 0, 0) === 0;
+  } catch (error) {
+    if (isKernelError(error, 'ESRCH')) return true; // it has ended since it was looked at
+    throw error;
+  }
 }
 
 /** What only the thread itself can say. */

@@ -19,6 +19,7 @@ import { queue } from './signals.js';
 // CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM
 const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000;
 const cloneArgsBytes = 88;
+const endMs = 5000;
 const setTidOffset = 0x200;
 const nameOffset = 0x400;
 const stackOffset = 0x500;
@@ -33,6 +34,7 @@ export const restoreThreads: Restore = {
   },
   finish({ skeleton, state: { threads, process }, notes }, changed) {
     if (changed.has('threads')) follow(skeleton, [...settledThreads(skeleton)], threads, notes);
+    for (const thread of threads) registerRseq(skeleton, thread);
     for (const thread of threads) {
       const tid = skeleton.threads.get(thread.tid)!;
       queue(skeleton, tid, thread.pending, (batch, signal, at) => {
@@ -100,9 +102,11 @@ function end(skeleton: Skeleton, tid: number): void {
   } catch (error) {
     if (!isKernelError(error, 'ESRCH')) throw error;
   }
+  // It may not have been seen to end: what nobody collects keeps the end of the process from its parent.
+  while (native.waitTracee(outer, endMs).state === 'stopped');
 }
 
-// Registers, masks and what is pending are loaded at the end in any case.
+// Registers, masks and what is pending are loaded at the end in any case; so are the rseq areas of later threads.
 function differs(a: Thread, b: Thread): boolean {
   const lasting = ({
     registers: _r,
@@ -136,17 +140,29 @@ function equip(skeleton: Skeleton, thread: Thread, known: Thread | undefined, no
   }
   const name = Buffer.from(`${thread.name}\0`);
   batch.add('prctl(PR_SET_NAME)', syscalls.prctl, prctl.setName, skeleton.put(name, nameOffset), 0, 0, 0);
-  addRseq(batch, thread, known);
+  // The area of the first thread lies in memory that stays.
+  if (tid === skeleton.pid) addRseq(batch, thread.rseq, known?.rseq ?? null);
   const tidAddress = 1;
   skeleton.run(batch, tid);
   batch.check((index) => index === tidAddress);
   schedule(tid, thread, notes);
 }
 
-// Registering rseq lets the kernel write to the program's memory: it is done when the pages have landed.
-function addRseq(batch: CallBatch, { rseq }: Thread, known: Thread | undefined): void {
+/**
+ * The kernel writes to a registered area whenever the thread runs. Those of later threads lie in memory that may have
+ * become something else since the threads were read, so they are registered when nothing changes any more.
+ */
+function registerRseq(skeleton: Skeleton, thread: Thread): void {
+  const tid = skeleton.threads.get(thread.tid)!;
+  if (tid === skeleton.pid || thread.rseq === null) return;
+  const batch = new CallBatch();
+  addRseq(batch, thread.rseq, null);
+  skeleton.run(batch, tid);
+  batch.check();
+}
+
+function addRseq(batch: CallBatch, rseq: Thread['rseq'], was: Thread['rseq']): void {
   const unregister = 1;
-  const was = known?.rseq ?? null;
   if (was && rseq && was.address === rseq.address && was.size === rseq.size) return;
   if (was) batch.add('rseq', syscalls.rseq, was.address, was.size, unregister, was.signature);
   if (rseq) batch.add('rseq', syscalls.rseq, rseq.address, rseq.size, 0, rseq.signature);
