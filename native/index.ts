@@ -87,12 +87,12 @@ export const ScanMode = {
   /** collect and final for private file mappings: pages of the file itself are left out. */
   collectOwn: 3,
   finalOwn: 4,
-  /** Guard pages (MADV_GUARD_INSTALL); none on kernels without that category (before 6.15). */
-  guards: 5,
-  /** Memory mapped by huge pages. */
-  huge: 6,
   /** content as kernels without PAGEMAP_SCAN have it, by reading the file: where content cannot scan it does the same. */
-  contentByReading: 7,
+  contentByReading: 5,
+  /** Guard pages (MADV_GUARD_INSTALL); none on kernels without that category (before 6.15). */
+  guards: 6,
+  /** Memory mapped by huge pages. */
+  huge: 7,
 } as const;
 export type ScanMode = (typeof ScanMode)[keyof typeof ScanMode];
 

@@ -31,6 +31,8 @@ const pausesMs = [2, 10, 50];
 /** A round of a large process over a slow link is bounded by the heartbeat of the link, not by a clock. */
 const roundMs = 24 * 3600 * 1000;
 
+const wholeAddressSpace: AddressRange = { start: 0n, end: 1n << 56n };
+
 export interface RoundResult {
   sent: SendResult;
   /** Bytes of pages that had to be looked at: sent, marked as zero, or skipped. */
@@ -75,7 +77,6 @@ export class PreCopy {
 
   /** The layout to build first, of the running program. Throws as a round does. */
   async begin(): Promise<Mapping[]> {
-    this.#maps = this.process.mappings();
     this.#layout = await this.#lookSteadily();
     this.#huge = hugeRanges(this.process, this.#layout);
     this.tracker.watch(this.#tracked());
@@ -106,12 +107,12 @@ export class PreCopy {
     const before = lookForDirectReads(this.process);
     if (before.open || this.#doubtful) {
       using _frozen = this.stopper.freeze();
-      const collected = await this.tracker.collect();
+      const collected = await this.tracker.collect(true);
       const again = this.#takeDue();
       this.#doubtful = false;
       return { ...collected, runs: joined(collected.runs, again) };
     }
-    const collected = await this.tracker.collect();
+    const collected = await this.tracker.collect(false);
     this.#doubtful = !isUndisturbed(before, lookForDirectReads(this.process));
     // They are sent all the same: what is wrong with them is set right by the next scan.
     if (this.#doubtful) this.#due = mergeRanges([...this.#due, ...rangesOf(collected.runs)]);
@@ -127,11 +128,10 @@ export class PreCopy {
   /** True when the layout changed. */
   async #followLayout(thorough: boolean): Promise<boolean> {
     const maps = this.process.mappings();
-    this.process.assertSameProgram();
     const changed = maps !== this.#maps;
+    this.process.assertSameProgram();
     // At once: the older the look, the more of the mappings are others by now.
     if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(maps, null)));
-    this.#maps = maps;
     if (!changed && !thorough) return false;
     // What is watched may be gone again by the time of the second look: then only the first one saw a change.
     const announced = await this.#announce(await this.#lookSteadily());
@@ -149,21 +149,22 @@ export class PreCopy {
 
   /** The layout of the running program. Throws MigrationError for a mapping that cannot be carried, 'process-exec'. */
   async #lookSteadily(): Promise<Mapping[]> {
-    const { mappings, blockers } = await steadily(
+    const { maps, mappings, blockers } = await steadily(
       () => this.#look(),
       () => this.process.assertSameProgram(),
       pausesMs,
     );
     if (blockers.length > 0) throw MigrationError.refused(blockers);
     // A mapping that came or went between the two looks, and may be as before by the next: that one counts as another.
-    if (!isSameList(this.#maps, mappings)) this.#maps = [];
+    this.#maps = isSameList(maps, mappings) ? maps : [];
     return layoutOf(mappings, null);
   }
 
-  #look(): { mappings: ProcMapping[]; blockers: Blocker[] } {
+  #look(): { maps: readonly ProcMapping[]; mappings: ProcMapping[]; blockers: Blocker[] } {
+    const maps = this.process.mappings();
     const mappings = this.process.mappingsWithFlags();
     this.process.assertSameProgram();
-    return { mappings, blockers: refusals(this.process, mappings) };
+    return { maps, mappings, blockers: refusals(this.process, mappings) };
   }
 
   /** The same of the stopped program, of which one look tells all. */
@@ -173,13 +174,26 @@ export class PreCopy {
     return layoutOf(mappings, null);
   }
 
+  /** What these splices take away of the layout, or put others in the place of. */
+  #lost(splices: readonly Splice[]): AddressRange[] {
+    const { kept } = changeOfSplices(this.#layout, splices);
+    const touched = splices.flatMap(({ at, remove }) => this.#layout.slice(at, at + remove));
+    return subtract(touched, mergeRanges(kept));
+  }
+
+  /** All addresses but those at which the same mapping stays. */
+  #forgetBut(lost: readonly AddressRange[]): void {
+    const kept = subtract(this.#layout, mergeRanges(lost));
+    this.tracker.forget(subtract([wholeAddressSpace], mergeRanges(kept)));
+  }
+
   /** Tells the target, and waits until it has followed: pages may name new mappings from then on. False for no change. */
   async #announce(layout: Mapping[]): Promise<boolean> {
     const splices = splicesOf(this.#layout, layout);
     if (splices.length === 0) return false;
-    const gone = goneWith(this.#layout, splices);
-    this.sent.forget(flatten(gone));
-    this.tracker.forget(gone);
+    const lost = this.#lost(splices);
+    this.sent.forget(flatten(lost));
+    this.#forgetBut(lost);
     this.#layout = layout;
     await this.conversation.ask({ type: 'layout', splices }, answerMs, 'applied');
     return true;
@@ -192,7 +206,7 @@ export class PreCopy {
     const layout = changed ? this.#lookFrozen() : this.#layout;
     if (changed) {
       // Before the scan, which goes on while the target is told.
-      this.tracker.forget(goneWith(this.#layout, splicesOf(this.#layout, layout)));
+      this.#forgetBut(this.#lost(splicesOf(this.#layout, layout)));
       this.tracker.watch(trackedMappings(layout));
     }
     this.#maps = maps;
@@ -268,13 +282,6 @@ function isSameList(a: readonly ProcMapping[], b: readonly ProcMapping[]): boole
       );
     })
   );
-}
-
-/** Where the old mappings are no more, or are others. */
-function goneWith(layout: readonly Mapping[], splices: readonly Splice[]): AddressRange[] {
-  const { kept } = changeOfSplices(layout, splices);
-  const touched = splices.flatMap(({ at, remove }) => layout.slice(at, at + remove));
-  return subtract(touched, mergeRanges(kept));
 }
 
 export interface FinalScan {

@@ -227,6 +227,8 @@ ScanResult ReadContent(int pagemap, const std::vector<Range>& spans) {
 
 ScanResult ScanPages(int pagemap, const std::vector<Range>& spans, ScanMode mode) {
   if (mode == ScanMode::kContentByReading) return ReadContent(pagemap, spans);
+  // Kernels without the ioctl have no guard pages; what was in huge pages is advice.
+  if ((mode == ScanMode::kGuards || mode == ScanMode::kHuge) && !HasPagemapScan()) return {};
   if (mode == ScanMode::kContent && !HasPagemapScan()) return ReadContent(pagemap, spans);
   const uint64_t guard = guardCategory;
   try {

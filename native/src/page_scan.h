@@ -14,9 +14,9 @@ enum class ScanMode {
   kContent = 2,
   kCollectOwn = 3,
   kFinalOwn = 4,
-  kGuards = 5,
-  kHuge = 6,
-  kContentByReading = 7
+  kContentByReading = 5,
+  kGuards = 6,
+  kHuge = 7,
 };
 
 struct ScanResult {

@@ -25,8 +25,11 @@ export interface Tracker {
   readonly name: TrackerName;
   /** Takes these mappings under watch, from now on; those already watched are left alone. Runs while the program runs. */
   watch(mappings: readonly TrackedMapping[]): void;
-  /** What was written since the last time (at first: everything), watched again from this moment. */
-  collect(): Promise<Collected>;
+  /**
+   * What was written since the last time (at first: everything), watched again from this moment. `stopped`: the caller
+   * has stopped the program, and keeps it so until the answer is there.
+   */
+  collect(stopped: boolean): Promise<Collected>;
   /** The same for a stopped program, once, with what is gone. */
   collectFinal(): Promise<FinalCollected>;
   /** What was sent of these ranges is gone on the target: if anything is there, all of it is due again. */

@@ -41,12 +41,12 @@ export class SoftDirtyTracker implements Tracker {
     this.#mappings = mappings;
   }
 
-  async collect(): Promise<Collected> {
+  async collect(stopped: boolean): Promise<Collected> {
     if (this.#closed) throw new Error('the tracker is closed');
     const { populated, empty } = withoutEmpty(this.process, this.#mappings);
     // What comes into an empty mapping from here on loses its bit unread. It is due because it is not known.
     this.#pages.forget(flatten(empty));
-    using _stopped = this.stop();
+    using _stopped = stopped ? null : this.stop();
     this.#assertOurs();
     // All at once, without a turn of the event loop: the program stands still.
     const { runs } = this.#pages.take(this.process.pagemap, spansOf(populated), this.threads);
