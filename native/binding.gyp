@@ -32,7 +32,8 @@
         "src/spawn.cc",
         "src/child_watch.cc",
         "src/scheduling.cc",
-        "src/proc_files.cc"
+        "src/proc_files.cc",
+        "src/vdso.cc"
       ],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],

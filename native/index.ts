@@ -426,6 +426,16 @@ interface Addon {
   /** All descriptors, sorted; those that are closed meanwhile are left out. Of a process that runs, the parts of an
    *  entry may belong to different moments. ENOENT when there is no such process. */
   listDescriptors(pid: number): DescriptorEntry[];
+
+  // vdso.cc
+  /** Pages of this very process that nobody else can read ([vvar]); null for those that the kernel leaves out. */
+  readOwnPages(address: bigint, pages: number): (Buffer | null)[];
+  /** The time stamp counter of this host. */
+  timeStampCounter(): bigint;
+  /** Single-steps a stopped task of ours (never one of a source) until it is outside of the ranges; what it reads of the
+   *  time stamp counter meanwhile is `timeStamp`. SIGTRAP must not be blocked in it. Returns the number of steps.
+   *  Throws EFAULT where it raises a signal, ELOOP after `most` steps. */
+  stepOut(tid: number, ranges: Ranges, timeStamp: bigint, most: number): number;
 }
 
 /** The tiny static program a migrated process begins as. */

@@ -30,7 +30,7 @@ export async function handOver(
   settled: State,
   step: (name: StepEvent['step']) => void,
 ) {
-  const frozen = stopper.freeze();
+  const frozen = await stopper.freezeToLeave();
   // What was read of the program before is not frozen time.
   const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
@@ -45,6 +45,7 @@ export async function handOver(
     assertSameProgram(settled, state, stopper.process.pid);
     // While the scan goes on beside.
     const changes = difference(settled, state);
+    const vdso = stopper.unfinished(frozen, mappings);
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
@@ -55,6 +56,7 @@ export async function handOver(
       dropped: dropped.map(pairOf),
       state: changes,
       changedFiles,
+      vdso,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');

@@ -52,7 +52,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   step('connect');
   await using conversation = await Conversation.open(options);
   const interruption = new Interruption(conversation, options.signal);
-  await interruption.during(greet(conversation));
+  const host = await interruption.during(greet(conversation));
   step('preflight');
   const files = neededFiles(inspection);
   const sameInode = await interruption.during(preflight(conversation, inspection, files, options));
@@ -61,7 +61,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
-  const stopper = new Stopper(process, pipes);
+  const stopper = new Stopper(process, pipes, inspection.vdso?.kernel === host.vdso ? null : inspection.vdso);
   let tracker: Tracker | undefined;
   try {
     step('arm');
@@ -197,6 +197,7 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
       dropped: [],
       state: { threads: state.threads },
       changedFiles: [],
+      vdso: null,
     },
     buildMs,
     'rehearsed',

@@ -57,7 +57,11 @@ export async function offer(
   }
 }
 
-function offerOf({ process, view }: Inspection, files: NeededFile[], options: OfferOptions): FromSource {
+function offerOf(
+  { process, view, vdso }: Inspection,
+  files: NeededFile[],
+  options: OfferOptions,
+): FromSource {
   const { status } = view.leader;
   return {
     type: 'offer',
@@ -68,6 +72,7 @@ function offerOf({ process, view }: Inspection, files: NeededFile[], options: Of
     files,
     effectiveUid: status.uids[1],
     hardLimits: process.limits().map(({ hard }) => hard),
+    vdso,
   };
 }
 

@@ -4,9 +4,10 @@ import { MigrationError } from '../shared/errors.js';
 import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { changeOf, isOfFile, type LayoutChange } from '../shared/layout.js';
-import { isSpecial } from '../shared/proc/mappings.js';
+import type { ProgramVdso } from '../shared/protocol/messages.js';
 import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
+import { KernelMappings } from './kernel-mappings.js';
 import type { Skeleton } from './skeleton.js';
 
 const protectionWrite = 2;
@@ -16,7 +17,6 @@ const mapAnonymous = 0x20;
 const mapGrowsDown = 0x100;
 const mapNoReserve = 0x4000;
 const mapFixedNoReplace = 0x100000;
-const moveFixed = 3; // MREMAP_MAYMOVE | MREMAP_FIXED
 
 /** madvise(2) for each flag that smaps shows, and its contrary. Locking is separate. */
 const advices = {
@@ -35,7 +35,14 @@ export class AddressSpace {
   /** Locked memory is locked when no userfaultfd would see its pages being filled. */
   #locking = false;
 
-  constructor(private readonly skeleton: Skeleton) {}
+  readonly #kernel: KernelMappings;
+
+  constructor(
+    private readonly skeleton: Skeleton,
+    readonly vdso: ProgramVdso,
+  ) {
+    this.#kernel = new KernelMappings(skeleton, vdso);
+  }
 
   get layout(): readonly Mapping[] {
     return this.#layout;
@@ -51,7 +58,7 @@ export class AddressSpace {
   /** Removes the skeleton's own mappings, puts the kernel's where the source has them, and maps the rest. */
   build(layout: Mapping[]): void {
     this.skeleton.mapStub(layout);
-    this.#placeSpecial(layout);
+    this.#kernel.place(layout);
     this.#apply(changeOf([], layout));
     this.#layout = layout;
   }
@@ -59,6 +66,7 @@ export class AddressSpace {
   /** Goes from the layout there is to the next. */
   follow(layout: Mapping[]): void {
     if (layout.some((mapping) => overlaps(mapping, this.skeleton.stub))) this.skeleton.moveStub(layout);
+    this.#kernel.giveWay(layout);
     this.#apply(changeOf(this.#layout, layout));
     this.#layout = layout;
   }
@@ -82,33 +90,9 @@ export class AddressSpace {
     batch.check();
   }
 
-  #placeSpecial(layout: readonly Mapping[]): void {
-    const own = this.skeleton.mappings().filter((mapping) => !overlaps(mapping, this.skeleton.stub));
-    const here = own.filter((mapping) => isSpecial(mapping) && mapping.path !== '[vsyscall]');
-    const wanted = layout.filter(({ kind }) => kind === 'special');
-    assertSameShape(here, wanted);
-    const batch = new CallBatch();
-    for (const mapping of own) {
-      if (isSpecial(mapping)) continue;
-      batch.add('munmap', syscalls.munmap, mapping.start, mapping.end - mapping.start);
-    }
-    // The old and the new places may overlap: go by way of a place that neither has. Relative distances stay.
-    if (here.some(({ start }, i) => start !== wanted[i]!.start)) {
-      const base = here[0]!.start;
-      const away = this.skeleton.stub.end + 0x100000n;
-      const move = (from: bigint, to: bigint, bytes: bigint) =>
-        batch.add('mremap', syscalls.mremap, from, bytes, bytes, moveFixed, to);
-      for (const { start, end } of here) move(start, away + (start - base), end - start);
-      here.forEach(({ start, end }, i) => {
-        move(away + (start - base), wanted[i]!.start, end - start);
-      });
-      const vdso = here.findIndex(({ path }) => path === '[vdso]');
-      this.skeleton.run(batch);
-      this.skeleton.moveGadget(wanted[vdso]!.start - here[vdso]!.start);
-    } else {
-      this.skeleton.run(batch);
-    }
-    batch.check();
+  /** Leads the program's entry points to this kernel's, when its pages have landed. */
+  connect(): void {
+    this.#kernel.connect();
   }
 
   #apply({ unmap, map, adjust }: LayoutChange): void {
@@ -236,26 +220,4 @@ function addAdvice(
 
 function addLock(batch: CallBatch, { start, end }: AddressRange): void {
   batch.add('mlock', syscalls.mlock, start, end - start);
-}
-
-function assertSameShape(
-  here: readonly (AddressRange & { path: string })[],
-  wanted: readonly Mapping[],
-): void {
-  const shape = (ranges: readonly AddressRange[], names: readonly string[]) =>
-    ranges.map(({ start, end }, i) => `${names[i]}+${end - start}`).join();
-  const ours = shape(
-    here,
-    here.map(({ path }) => path),
-  );
-  const theirs = shape(
-    wanted,
-    wanted.map(({ name }) => name),
-  );
-  if (ours !== theirs) {
-    throw new MigrationError(
-      'kernel-differs',
-      `the kernel's own mappings differ: ${theirs} there, ${ours} here`,
-    );
-  }
 }

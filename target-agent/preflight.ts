@@ -2,8 +2,9 @@
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import { native } from '../native/index.js';
-import type { Blocker } from '../shared/errors.js';
+import { type Blocker, MigrationError } from '../shared/errors.js';
 import { digestOf, isSameInode, stampOf } from '../shared/file-identity.js';
+import { redirect } from '../shared/injection/x86-64/vdso-entries.js';
 import { parseStatus } from '../shared/proc/status.js';
 import type { FromSource, HostFacts, NeededFile } from '../shared/protocol/messages.js';
 import { limitNames } from '../shared/state/limits.js';
@@ -35,19 +36,25 @@ export function compareHosts(source: HostFacts, target: HostFacts): Blocker[] {
       'page size',
     );
   }
-  if (source.vdso !== target.vdso) {
-    differ(
-      'kernel-differs',
-      `the vdso of ${source.kernelRelease} is not that of ${target.kernelRelease}`,
-      'vdso',
-    );
-  }
   const here = new Set(target.cpuFeatures);
   const missing = source.cpuFeatures.filter((feature) => !here.has(feature));
   if (missing.length > 0) {
     differ('cpu-features-missing', `the target CPU lacks ${missing.slice(0, 20).join(' ')}`, 'CPU features');
   }
   return blockers;
+}
+
+/** What keeps the program's entry points into the kernel from being led to this one's. */
+export function compareVdso({ vdso }: Offer, own: { image: Uint8Array; digest: string }): Blocker[] {
+  const blocker = (what: string): Blocker => ({ code: 'kernel-differs', what, object: 'vdso' });
+  if (!vdso) return [blocker('the program has unmapped the vdso')];
+  if (vdso.kernel === own.digest) return [];
+  try {
+    return redirect(vdso.image, own.image).obstacles.map(blocker);
+  } catch (error) {
+    if (error instanceof MigrationError && error.code === 'kernel-differs') return [blocker(error.message)];
+    throw error;
+  }
 }
 
 /** Ids, memory, disk, limits and streams. */

@@ -9,7 +9,7 @@ import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { type Kind, kindsInOrder } from '../shared/kinds.js';
 import { PhaseClock } from '../shared/phases.js';
-import type { FromSource } from '../shared/protocol/messages.js';
+import type { FromSource, ProgramVdso } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
@@ -21,6 +21,7 @@ import { finishAll, settleAll } from './restore/index.js';
 import { armWaits, load } from './restore/threads.js';
 import { Skeleton } from './skeleton.js';
 import type { StandardStreams } from './standard-streams.js';
+import { finishVdso } from './vdso-exit.js';
 
 type Message<Type extends FromSource['type']> = Extract<FromSource, { type: Type }>;
 
@@ -45,18 +46,18 @@ export class Restoration implements Disposable {
   }
 
   /** Makes the process at its id, its address space laid out. Returns what the agent fills it through. */
-  build({ mappings, state }: Message<'build'>): { memory: number; userfault: number } {
+  build({ mappings, state }: Message<'build'>, vdso: ProgramVdso): { memory: number; userfault: number } {
     if (this.#skeleton) throw new MigrationError('protocol-violation', 'it has been built already');
     assertAllowed(state);
     const skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
-    this.#raise(skeleton, mappings, state);
+    this.#raise(skeleton, mappings, state, vdso);
     this.#userfault = openUserfault(skeleton, this.#space!.fillable);
     return { memory: skeleton.memory, userfault: this.#userfault };
   }
 
-  #raise(skeleton: Skeleton, mappings: readonly Mapping[], state: State): void {
+  #raise(skeleton: Skeleton, mappings: readonly Mapping[], state: State, vdso: ProgramVdso): void {
     this.#skeleton = skeleton;
-    this.#space = new AddressSpace(skeleton);
+    this.#space = new AddressSpace(skeleton, vdso);
     this.#space.build([...mappings]);
     this.#files = new OpenFiles(skeleton, this.streams);
     this.#state = state;
@@ -97,7 +98,8 @@ export class Restoration implements Disposable {
     try {
       const skeleton = Skeleton.create(null, helperDistance);
       const state = played(this.#state!, skeleton.innerPid);
-      standIn.#raise(skeleton, this.#space!.layout.map(weightless), state);
+      const { layout, vdso } = this.#space!;
+      standIn.#raise(skeleton, layout.map(weightless), state, vdso);
       standIn.settle({ type: 'settle', frames: 0, state: {} });
       return await standIn.finish({ ...message, type: 'finish', state: { threads: state.threads } });
     } catch {
@@ -121,10 +123,14 @@ export class Restoration implements Disposable {
     finishAll(this.#restoring(), changed);
     clock.mark('state');
     const { skeleton } = this;
+    const threads = message.vdso
+      ? finishVdso(skeleton, this.#state, message.vdso, this.#space!.vdso)
+      : this.#state.threads;
+    this.#space!.connect();
     this.#files!.letGo();
-    armWaits(skeleton, this.#state.threads);
+    armWaits(skeleton, threads);
     skeleton.unmapStub();
-    load(skeleton, this.#state.threads);
+    load(skeleton, threads);
     clock.mark('registers');
     this.#prepared = true;
     return clock.phases;

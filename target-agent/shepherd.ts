@@ -9,9 +9,10 @@ import { type ChildStatus, native } from '../native/index.js';
 import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
+import { ownVdso } from '../shared/vdso.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
 import { type FromShepherd, ToShepherd } from './local-messages.js';
-import { compareDigests, compareFiles, detectShortages } from './preflight.js';
+import { compareDigests, compareFiles, compareVdso, detectShortages } from './preflight.js';
 import { Restoration } from './restore.js';
 import { StandardStreams } from './standard-streams.js';
 
@@ -86,7 +87,7 @@ class Shepherd {
     if (this.#offer) throw new MigrationError('protocol-violation', 'it was offered already');
     this.#offer = offer;
     const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
-    const all = [...detectShortages(offer, stateDirectory), ...blockers];
+    const all = [...detectShortages(offer, stateDirectory), ...compareVdso(offer, ownVdso()), ...blockers];
     // Hashing is work: with other reasons against it already, the contents may wait for the next try.
     if (all.length > 0 || unsure.length === 0) this.#judge(all);
     else {
@@ -110,10 +111,10 @@ class Shepherd {
 
   #build(message: Message<'build'>): void {
     if (!this.#accepted) throw new MigrationError('protocol-violation', 'the offer was not accepted');
-    const { migration, stdio } = this.#offer!;
+    const { migration, stdio, vdso } = this.#offer!;
     this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
     this.#restoration = new Restoration(this.#streams);
-    const { memory, userfault } = this.#restoration.build(message);
+    const { memory, userfault } = this.#restoration.build(message, vdso!);
     this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
     native.sendDescriptors(transferDescriptor, [memory, userfault]);
   }

@@ -19,6 +19,7 @@ void InitSpawn(Napi::Env env, Napi::Object exports);
 void InitChildWatch(Napi::Env env, Napi::Object exports);
 void InitScheduling(Napi::Env env, Napi::Object exports);
 void InitProcFiles(Napi::Env env, Napi::Object exports);
+void InitVdso(Napi::Env env, Napi::Object exports);
 }  // namespace godwit
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -40,6 +41,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitChildWatch(env, exports);
   InitScheduling(env, exports);
   InitProcFiles(env, exports);
+  InitVdso(env, exports);
   return exports;
 }
 

@@ -7,7 +7,19 @@ import { catalogue, type ErrorCode } from '../errors.js';
 import { FileStamp } from '../state/files.js';
 import { CompleteState, PartialState } from '../state/index.js';
 import { Mappings } from '../state/memory.js';
-import { count, int32, list, pageAddress, path, pid, text, uint32, word } from '../state/values.js';
+import {
+  address,
+  bytes,
+  count,
+  int32,
+  list,
+  pageAddress,
+  path,
+  pid,
+  text,
+  uint32,
+  word,
+} from '../state/values.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -21,13 +33,33 @@ export const HostFacts = v.strictObject({
   hostname: text,
   bootId: text,
   pageBytes: count,
-  /** Hash of the vdso's bytes: programs hold pointers into it. */
+  /** Hash of the vdso's bytes: where it differs, the program's entry points are led to the target's. */
   vdso: digest,
   cpuFeatures: list(v.pipe(v.string(), v.maxLength(64)), 1024),
   /** MemAvailable */
   memoryBytes: count,
 });
 export type HostFacts = v.InferOutput<typeof HostFacts>;
+
+/** The vdso a program holds pointers into: see shared/vdso.ts. */
+export const ProgramVdso = v.strictObject({
+  /** Where the program's pointers lead. */
+  start: address,
+  /** What lies there. */
+  image: bytes(1 << 16),
+  /** Hash of the vdso of the kernel it runs on, as the program sees it. */
+  kernel: digest,
+});
+export type ProgramVdso = v.InferOutput<typeof ProgramVdso>;
+
+/** What threads need that were stopped inside of a vdso which the target does not have: see source-agent/vdso-exit.ts. */
+export const UnfinishedVdso = v.strictObject({
+  /** The kernel's own code and data in the program: it is there while they finish, and no longer. */
+  memory: list(v.strictObject({ start: pageAddress, bytes: bytes(1 << 16) }), 64),
+  /** The time stamp counter of the source. */
+  timeStamp: word,
+});
+export type UnfinishedVdso = v.InferOutput<typeof UnfinishedVdso>;
 
 /** A file that must be the same on both sides. */
 export const NeededFile = v.strictObject({ path, stamp: FileStamp, directory: v.boolean() });
@@ -68,6 +100,8 @@ const Offer = v.strictObject({
   hardLimits: list(word, 16),
   /** Where standard streams that lead out go: log, null or a path. */
   stdio: text,
+  /** Null where the program has unmapped it. */
+  vdso: v.nullable(ProgramVdso),
 });
 
 const Identities = v.strictObject({
@@ -93,6 +127,8 @@ const Finish = v.strictObject({
   state: PartialState,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
+  /** Null where no thread is inside. */
+  vdso: v.nullable(UnfinishedVdso),
 });
 
 /** What `finish` will look like: the target goes through it with a stand-in, so that nothing in the freeze is done for the first time. */

@@ -66,6 +66,7 @@ const finish = (change = {}) => ({
   dropped: [],
   state: {},
   changedFiles: [],
+  vdso: null,
   ...change,
 });
 

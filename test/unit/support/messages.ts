@@ -40,6 +40,7 @@ export function fromSource(): Messages<FromSource> {
       effectiveUid: 1000,
       hardLimits: [2n ** 64n - 1n, 1024n],
       stdio: 'log',
+      vdso: { start: 0x7ffd00000000n, image: Buffer.from('\x7fELF', 'latin1'), kernel: digest },
     },
     identities: {
       type: 'identities',
@@ -58,6 +59,7 @@ export function fromSource(): Messages<FromSource> {
       dropped: [[0x500000n, 0x501000n]],
       state: { directories, timers },
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
+      vdso: { memory: [{ start: 0x7ffd00000000n, bytes: Buffer.of(1, 2, 3) }], timeStamp: 2n ** 63n },
     },
     rehearse: {
       type: 'rehearse',
@@ -65,6 +67,7 @@ export function fromSource(): Messages<FromSource> {
       dropped: [],
       state: { directories },
       changedFiles: [],
+      vdso: null,
     },
     commit: { type: 'commit' },
     abort: { type: 'abort', reason: 'the migration was interrupted' },
