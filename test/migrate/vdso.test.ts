@@ -55,7 +55,9 @@ test('further moves pile nothing up', async () => {
   await using hosts = await TwoHosts.start({ withHome: true });
   using run = await ProgramRun.start('vdso');
   const shape = (pid: number) =>
-    mappingsOf(pid).map(({ start, end, path }) => `${path.startsWith('[v') ? '' : start} ${end - start} ${path}`);
+    mappingsOf(pid).map(
+      ({ start, end, path }) => `${path.startsWith('[v') ? '' : start} ${end - start} ${path}`,
+    );
   makeForeign(run.pid);
   const innerPid = await assertMoved(hosts.move(run.pid), hosts);
   const first = hosts.target.find(innerPid)!.pid;
