@@ -14,6 +14,7 @@ import {
   modestMappings,
   modestOffer,
   modestState,
+  modestVdso,
   othersAfter,
   Peer,
   processesOf,
@@ -149,6 +150,45 @@ hostile('a mapping right over the stub', async (peer) => {
     [{ type: 'layout', mappings }, 'applied'],
     [{ type: 'layout', mappings: modestMappings() }, 'applied'],
   );
+});
+
+/** The same code, said to be of a kernel that nobody knows. */
+const foreignVdso = () => ({ ...modestVdso(), kernel: 'f'.repeat(64) });
+
+hostile("a mapping right over this kernel's own, which are out of the way", async (peer) => {
+  await peer.introduce({ vdso: foreignVdso() });
+  await peer.walk([build(), 'built']);
+  const holes = [
+    [0x1000000000n, 0x3fff00000000n],
+    [0x3fff80000000n, 0x7e0000000000n],
+  ];
+  for (const [start, end] of holes) {
+    const wide = { ...memory, start: start!, end: end!, noReserve: true, protection: 0 };
+    const mappings = [memory, wide, ...modestMappings().slice(1)];
+    await peer.walk([{ type: 'layout', mappings }, 'applied']);
+  }
+  await peer.walk(
+    [{ type: 'layout', mappings: modestMappings() }, 'applied'],
+    [settle(), 'settled'],
+    [finish(), 'prepared'],
+  );
+});
+
+hostile('a foreign vdso that is not mapped', async (peer) => {
+  await peer.introduce({ vdso: { ...foreignVdso(), start: 0x5000n } });
+  await assertRefused(peer, build(), /not mapped/);
+});
+
+hostile('a foreign vdso that is no image', async (peer) => {
+  await peer.introduce({ vdso: { ...foreignVdso(), image: Buffer.alloc(4096) } });
+  await assertRefused(peer, build(), /offer was (not )?accepted/);
+});
+
+hostile("another kernel's data in the place of the program's", async (peer) => {
+  await peer.introduce({ vdso: foreignVdso() });
+  await peer.walk([build(), 'built'], [settle(), 'settled']);
+  const vdso = { memory: [{ start: memory.start, bytes: Buffer.alloc(4096) }], timeStamp: 0n };
+  await assertRefused(peer, finish({ vdso }), /EEXIST|exists/);
 });
 
 hostile('a page outside of all mappings', async (peer) => {
