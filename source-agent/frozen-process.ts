@@ -3,7 +3,7 @@
  * scope: leaving it thaws the process as it was. Should the agent die instead, the kernel lets the interrupted
  * threads go and the stub sends its own thread home.
  */
-import { argumentBase, carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
+import { carrierBytes, type NativeCarrier, native, type ThreadImage } from '../native/index.js';
 import { isKernelError, MigrationError } from '../shared/errors.js';
 import { freeRange } from '../shared/free-range.js';
 import type { CallBatch } from '../shared/injection/batch.js';
@@ -13,6 +13,7 @@ import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { InjectionPoint } from './injection-point.js';
+import { runOn } from './same-cpu.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
 import type { Observations, WaitClock } from './waits.js';
@@ -41,6 +42,7 @@ export class FrozenProcess implements Disposable {
   readonly stoppedAtMs: number;
   #carrier: NativeCarrier | undefined;
   #mappings: readonly Mapping[] = [];
+  #beside: Disposable | undefined;
   #over = false;
 
   /**
@@ -52,6 +54,8 @@ export class FrozenProcess implements Disposable {
     readonly point: InjectionPoint,
     waits: WaitClock,
     private readonly observations: Observations,
+    /** The CPU each thread ran on last. */
+    private readonly cpus: ReadonlyMap<number, number>,
   ) {
     this.stoppedAtMs = performance.now();
     const tids = stopAll(process);
@@ -93,6 +97,10 @@ export class FrozenProcess implements Disposable {
     return native.readMemory(this.process.pid, address, bytes);
   }
 
+  write(address: bigint, bytes: Uint8Array): void {
+    native.writeMemory(this.process.pid, address, bytes);
+  }
+
   #timespec(address: bigint): bigint {
     const bytes = this.read(address, 16);
     return bytes.readBigInt64LE(0) * 1000000000n + bytes.readBigInt64LE(8);
@@ -109,6 +117,9 @@ export class FrozenProcess implements Disposable {
     for (const thread of this.#carrierCandidates()) {
       this.#leaveCriticalSection(thread);
       const { image, registers, deliverable } = thread;
+      const cpu = this.cpus.get(thread.tid);
+      this.#part();
+      if (cpu !== undefined) this.#beside = runOn(cpu);
       try {
         this.#carrier = native.carry(
           { ...image, registers },
@@ -159,11 +170,10 @@ export class FrozenProcess implements Disposable {
   }
 
   /**
-   * Runs a few calls in one thread; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
+   * Runs a few calls in one thread that does not carry the stub; arguments from argumentBase on name bytes of `bytes`. Returns those bytes. Throws
    * MigrationError 'no-stack-room'.
    */
   runIn(thread: FrozenThread, batch: CallBatch, bytes: Uint8Array): Uint8Array {
-    if (thread.tid === this.#carrier?.tid) return this.#runInCarrier(batch, bytes);
     this.#leaveCriticalSection(thread);
     const { tid, image, registers, deliverable } = thread;
     try {
@@ -183,21 +193,15 @@ export class FrozenProcess implements Disposable {
     }
   }
 
-  #runInCarrier(batch: CallBatch, bytes: Uint8Array): Uint8Array {
-    const { scratch } = this.carrier;
-    native.writeMemory(this.process.pid, scratch, bytes);
-    const table = batch.table();
-    table.forEach((word, i) => {
-      const argument = i % 8 > 0 && i % 8 < 7 && word >= argumentBase && word < argumentBase + 0x10000n;
-      if (argument) table[i] = scratch + (word - argumentBase);
-    });
-    this.carrier.run(table);
-    return this.read(scratch, bytes.byteLength);
-  }
-
   /** All threads held by ptrace again, the stub still mapped: for a process that will not go on here. */
   holdAll(): void {
     this.#carrier?.stop();
+    this.#part();
+  }
+
+  #part(): void {
+    this.#beside?.[Symbol.dispose]();
+    this.#beside = undefined;
   }
 
   /** The process runs on as it was. */
@@ -211,6 +215,7 @@ export class FrozenProcess implements Disposable {
         exceptGone(() => native.writeThread(thread.tid, thread.registers));
       }
     } finally {
+      this.#part();
       // Whatever went wrong with one of them, the others go on.
       native.detach(this.tids);
     }
@@ -219,6 +224,7 @@ export class FrozenProcess implements Disposable {
   /** The process was ended: there is nothing to thaw. */
   abandon(): void {
     this.#over = true;
+    this.#part();
   }
 }
 

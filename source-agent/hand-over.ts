@@ -40,12 +40,12 @@ export async function handOver(
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const mappings = stopper.mappings();
-    const state = stopper.capture(frozen, mappings);
+    const state = stopper.capture(frozen, final.mappings);
     assertSameProgram(settled, state, stopper.process.pid);
-    // While the scan goes on beside.
-    const changes = difference(settled, state);
-    const vdso = stopper.unfinished(frozen, mappings);
+    await precopy.follow(final);
+    // The target puts it in place while we still look for pages.
+    conversation.say({ type: 'adjust', state: difference(settled, state) });
+    const vdso = stopper.unfinished(frozen, final.mappings);
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped } = await precopy.finish(final, () => clock.mark('scan'));
@@ -54,7 +54,6 @@ export async function handOver(
       type: 'finish',
       frames: stream.frames,
       dropped: dropped.map(pairOf),
-      state: changes,
       changedFiles,
       vdso,
     });

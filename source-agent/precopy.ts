@@ -2,7 +2,7 @@
 import { type NativeSentPages, native, RunFlag, ScanMode, type SendResult } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { changeOf } from '../shared/layout.js';
-import { parseMaps } from '../shared/proc/mappings.js';
+import { type Mapping as ProcMapping, parseMaps } from '../shared/proc/mappings.js';
 import { type AddressRange, flatten, mergeRanges, subtract, unflatten } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { refusal } from './capture/memory.js';
@@ -117,7 +117,13 @@ export class PreCopy {
     const layout = changed ? this.#look(null) : this.#layout;
     if (changed) this.tracker.watch(trackedMappings(layout));
     this.#maps = maps;
-    return { changed, layout, collected: this.tracker.collectFinal() };
+    const collected = this.tracker.collectFinal();
+    return { changed, layout, mappings: inOrder(parseMaps(maps)), collected };
+  }
+
+  /** Has the target follow the mappings of the stopped program: before it is given its last state, and pages. */
+  async follow({ changed, layout }: FinalScan): Promise<void> {
+    if (changed) await this.#announce(layout);
   }
 
   /** Sends what the last scan found. Returns what the target must drop. */
@@ -131,7 +137,6 @@ export class PreCopy {
       collected = await this.tracker.collectFinal();
     }
     onScanned();
-    if (final.changed) await this.#announce(final.layout);
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
     const sent = await this.#send(withMissing(collected.runs, this.#stillThere()), true);
@@ -154,6 +159,8 @@ export class PreCopy {
 
 export interface FinalScan {
   changed: boolean;
+  /** As /proc/PID/maps tells them of the stopped program. */
+  mappings: ProcMapping[];
   layout: Mapping[];
   collected: Promise<FinalCollected>;
 }

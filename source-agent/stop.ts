@@ -62,7 +62,7 @@ export class Stopper {
     const { threads } = this.process.look();
     const cpus = new Map(threads.map(({ tid, stat }) => [tid, stat.processor]));
     const observations = observeSleepers(pid, [...cpus.keys()], (tid) => cpus.get(tid)!);
-    return new FrozenProcess(this.process, this.#point, this.#waits, observations);
+    return new FrozenProcess(this.process, this.#point, this.#waits, observations, cpus);
   }
 
   #find(): InjectionPoint {

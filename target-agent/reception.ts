@@ -84,6 +84,9 @@ export class Reception {
         await this.#pages.landed(message.frames);
         this.#pages.closeUserfault();
         return this.#relay(await this.#link.ask(message));
+      case 'adjust':
+        if (!this.#landing) throw new MigrationError('protocol-violation', 'nothing has been built yet');
+        return this.#link.say(message);
       case 'rehearse':
       case 'finish':
         await this.#pages.landed(message.frames);

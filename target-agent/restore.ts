@@ -36,7 +36,9 @@ export class Restoration implements Disposable {
   #state: State | undefined;
   #userfault = -1;
   #settled = false;
+  #adjusted = false;
   #prepared = false;
+  #phases: Record<string, number> = {};
 
   constructor(private readonly streams: StandardStreams) {}
 
@@ -92,7 +94,7 @@ export class Restoration implements Disposable {
    * for the first time, when code has yet to be compiled. A rehearsal that fails says nothing about the performance.
    */
   async rehearse(message: Message<'rehearse'>): Promise<Record<string, number>> {
-    if (!this.#settled || this.#prepared)
+    if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be rehearsed');
     const standIn = new Restoration(this.streams);
     try {
@@ -101,7 +103,8 @@ export class Restoration implements Disposable {
       const { layout, vdso } = this.#space!;
       standIn.#raise(skeleton, layout.map(weightless), state, vdso);
       standIn.settle({ type: 'settle', frames: 0, state: {} });
-      return await standIn.finish({ ...message, type: 'finish', state: { threads: state.threads } });
+      standIn.adjust({ type: 'adjust', state: { threads: state.threads } });
+      return await standIn.finish({ ...message, type: 'finish' });
     } catch {
       return {};
     } finally {
@@ -109,23 +112,32 @@ export class Restoration implements Disposable {
     }
   }
 
-  /** In the freeze: the differences, then the registers. Afterwards the process is complete and held. */
+  /** In the freeze: the differences, while the last pages are on their way. */
+  adjust({ state }: Message<'adjust'>): void {
+    if (!this.#settled || this.#adjusted)
+      throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
+    this.#adjusted = true;
+    const clock = new PhaseClock();
+    this.#state = { ...this.#state!, ...(state as Partial<State>) };
+    assertAllowed(this.#state);
+    const changed = new Set(kindsInOrder().filter((kind: Kind) => state[kind] !== undefined));
+    finishAll(this.#restoring(), changed);
+    clock.mark('state');
+    this.#phases = clock.phases;
+  }
+
+  /** In the freeze, when all pages are there: afterwards the process is complete and held. */
   async finish(message: Message<'finish'>): Promise<Record<string, number>> {
-    if (!this.#settled || this.#prepared)
+    if (!this.#adjusted || this.#prepared)
       throw new MigrationError('protocol-violation', 'it is not due to be finished');
     const clock = new PhaseClock();
     await verifyChanged(message.changedFiles);
-    this.#state = { ...this.#state!, ...(message.state as Partial<State>) };
-    assertAllowed(this.#state);
-    const changed = new Set(kindsInOrder().filter((kind: Kind) => message.state[kind] !== undefined));
     this.#space!.drop(message.dropped.map(([start, end]) => ({ start, end })));
     clock.mark('drop');
-    finishAll(this.#restoring(), changed);
-    clock.mark('state');
     const { skeleton } = this;
     const threads = message.vdso
-      ? finishVdso(skeleton, this.#state, message.vdso, this.#space!.vdso)
-      : this.#state.threads;
+      ? finishVdso(skeleton, this.#state!, message.vdso, this.#space!.vdso)
+      : this.#state!.threads;
     this.#space!.connect();
     this.#files!.letGo();
     armWaits(skeleton, threads);
@@ -133,7 +145,7 @@ export class Restoration implements Disposable {
     load(skeleton, threads);
     clock.mark('registers');
     this.#prepared = true;
-    return clock.phases;
+    return { ...this.#phases, ...clock.phases };
   }
 
   /** The decision has fallen: it runs. */

@@ -32,6 +32,8 @@ class Shepherd {
   #accepted = false;
   #streams: StandardStreams | undefined;
   #restoration: Restoration | undefined;
+  /** Why the last differences could not be put in place. */
+  #unadjusted: MigrationError | undefined;
   #running = false;
   #queue: Promise<void> = Promise.resolve();
 
@@ -65,8 +67,10 @@ class Shepherd {
         return this.#say({ type: 'settled' });
       case 'rehearse':
         return this.#say({ type: 'rehearsed', phases: await this.#restored.rehearse(message) });
+      case 'adjust':
+        return this.#adjust(message);
       case 'finish':
-        return this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
+        return this.#finish(message);
       case 'commit':
         return this.#run();
       case 'abort':
@@ -117,6 +121,21 @@ class Shepherd {
     const { memory, userfault } = this.#restoration.build(message, vdso!);
     this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
     native.sendDescriptors(transferDescriptor, [memory, userfault]);
+  }
+
+  // Nothing is answered to it, so a failure is the answer to what follows. The skeleton stays until then: the agent may
+  // still be landing pages in it.
+  #adjust(message: Message<'adjust'>): void {
+    try {
+      this.#restored.adjust(message);
+    } catch (error) {
+      this.#unadjusted ??= asMigrationError(error, 'target-failed');
+    }
+  }
+
+  async #finish(message: Message<'finish'>): Promise<void> {
+    if (this.#unadjusted) throw this.#unadjusted;
+    this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
   }
 
   #run(): void {

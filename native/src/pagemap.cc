@@ -97,10 +97,18 @@ static Napi::Value ScanPagesAsync(const Napi::CallbackInfo& info, const std::sha
   job->mode = static_cast<ScanMode>(Int(info[2]));
   job->pieces = Cut(ReadRanges<Range>(info[1]), threads);
   job->results.resize(job->pieces.size());
-  job->running = threads;
   auto deferred = Napi::Promise::Deferred::New(env);
+  // Waking a thread takes longer than a single piece.
+  if (job->pieces.size() <= 1) {
+    job->Work();
+    if (job->failure) deferred.Reject(ToJavaScript(env, *job->failure).Value());
+    else deferred.Resolve(ToJavaScript(env, job->Collected()));
+    return deferred.Promise();
+  }
+  const int workers = std::min(threads, static_cast<int>(job->pieces.size()));
+  job->running = workers;
   mailbox->Hold(env);
-  for (int i = 0; i < threads; i++) {
+  for (int i = 0; i < workers; i++) {
     ThreadPool::Shared().Run([job, deferred, mailbox] {
       job->Work();
       if (--job->running > 0) return;

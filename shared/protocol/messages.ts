@@ -119,20 +119,22 @@ const Round = v.strictObject({ type: v.literal('round'), number: count, frames: 
 
 const Settle = v.strictObject({ type: v.literal('settle'), frames: count, state: PartialState });
 
+/** In the freeze: what differs from what was settled. Nothing is answered: the last pages are still on their way. */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: PartialState });
+
 const Finish = v.strictObject({
   type: v.literal('finish'),
   frames: count,
   /** Pages sent before that the program has dropped since. */
   dropped: Ranges,
-  state: PartialState,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
   /** Null where no thread is inside. */
   vdso: v.nullable(UnfinishedVdso),
 });
 
-/** What `finish` will look like: the target goes through it with a stand-in, so that nothing in the freeze is done for the first time. */
-const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse') });
+/** What the freeze will look like: the target goes through it with a stand-in, so that nothing in it is done for the first time. */
+const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse'), state: PartialState });
 
 const Commit = v.strictObject({ type: v.literal('commit') });
 const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
@@ -146,6 +148,7 @@ export const FromSource = v.variant('type', [
   Round,
   Settle,
   Rehearse,
+  Adjust,
   Finish,
   Commit,
   Abort,

@@ -1,5 +1,4 @@
 import type { Blocker } from '../../shared/errors.js';
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { FourIds, Status } from '../../shared/proc/status.js';
 import type { Capture } from './kind.js';
@@ -27,19 +26,17 @@ export const captureCredentials: Capture<'credentials'> = {
     }
     return blockers;
   },
-  capture({ frozen, view }) {
-    const batch = new CallBatch();
-    const securebits = batch.add('prctl(PR_GET_SECUREBITS)', syscalls.prctl, prGetSecurebits);
-    frozen.run(batch);
+  capture({ view }, questions) {
+    const securebits = questions.add('prctl(PR_GET_SECUREBITS)', syscalls.prctl, prGetSecurebits);
     const { status } = view.leader;
-    return {
+    return () => ({
       uids: ids(status.uids),
       gids: ids(status.gids),
       groups: status.groups,
       ...status.capabilities,
-      securebits: Number(batch.result(securebits)),
+      securebits: Number(questions.batch.result(securebits)),
       noNewPrivileges: status.noNewPrivs,
-    };
+    });
   },
 };
 

@@ -22,11 +22,11 @@ export const captureDirectories: Capture<'directories'> = {
     return blockers;
   },
   capture({ frozen: { process }, view }) {
-    return {
+    return () => ({
       workingDirectory: linkOf(process.pid, 'cwd'),
       root: linkOf(process.pid, 'root'),
       umask: view.leader.status.umask ?? 0o022,
-    };
+    });
   },
 };
 

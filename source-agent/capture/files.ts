@@ -6,7 +6,7 @@ import type { Description, FileStamp, FilesState } from '../../shared/state/file
 import { accessMode, isPipe, openFlags, typeOf } from '../descriptor-types.js';
 import type { OpenDescriptor } from '../inspection.js';
 import type { PipeCensus } from '../pipe-census.js';
-import type { Capture } from './kind.js';
+import type { Capture, Captured } from './kind.js';
 import { insidePipes } from './pipes.js';
 
 const standardStreams = 3;
@@ -20,9 +20,7 @@ const fileSystems =
 
 export const captureFiles: Capture<'files'> = {
   detect({ process, descriptors }, pipes) {
-    const mounts = new Map(
-      parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')).map(({ id, fsType }) => [id, fsType]),
-    );
+    const mounts = fileSystemsOfMounts();
     return descriptors.flatMap((descriptor) => {
       const blocker = (code: Blocker['code'], what: string): Blocker => ({
         code,
@@ -36,31 +34,46 @@ export const captureFiles: Capture<'files'> = {
     });
   },
 
-  capture({ frozen, descriptors, pipes }) {
-    const outside = (descriptor: OpenDescriptor) => leadsOut(descriptor, pipes);
-    const standard = (descriptor: OpenDescriptor) => isStandardStream(descriptor, descriptors, pipes);
-    const pipeNumbers = new Map(insidePipes(descriptors, outside).map((ends, i) => [ends[0]!.inode, i]));
-    const descriptions: Description[] = [];
-    const representatives: OpenDescriptor[] = [];
-    const numbered: FilesState['descriptors'] = [];
-    for (const descriptor of descriptors) {
-      let index = representatives.findIndex((other) =>
-        isSameDescription(frozen.process.pid, other, descriptor),
-      );
-      if (index < 0) {
-        index = descriptions.length;
-        representatives.push(descriptor);
-        descriptions.push(describe(descriptor, pipeNumbers, outside, standard, frozen.process.pid));
-      }
-      numbered.push({
-        fd: descriptor.fd,
-        description: index,
-        closeOnExec: (descriptor.parsed.flags & openFlags.closeOnExec) !== 0,
-      });
-    }
-    return { descriptions, descriptors: numbered };
+  capture(captured) {
+    return () => stateOf(captured);
   },
 };
+
+function stateOf({ frozen, descriptors, pipes }: Captured): FilesState {
+  const outside = (descriptor: OpenDescriptor) => leadsOut(descriptor, pipes);
+  const standard = (descriptor: OpenDescriptor) => isStandardStream(descriptor, descriptors, pipes);
+  const pipeNumbers = new Map(insidePipes(descriptors, outside).map((ends, i) => [ends[0]!.inode, i]));
+  const descriptions: Description[] = [];
+  const representatives: OpenDescriptor[] = [];
+  const numbered: FilesState['descriptors'] = [];
+  for (const descriptor of descriptors) {
+    let index = representatives.findIndex((other) =>
+      isSameDescription(frozen.process.pid, other, descriptor),
+    );
+    if (index < 0) {
+      index = descriptions.length;
+      representatives.push(descriptor);
+      descriptions.push(describe(descriptor, pipeNumbers, outside, standard, frozen.process.pid));
+    }
+    numbered.push({
+      fd: descriptor.fd,
+      description: index,
+      closeOnExec: (descriptor.parsed.flags & openFlags.closeOnExec) !== 0,
+    });
+  }
+  return { descriptions, descriptors: numbered };
+}
+
+let mountsKnown: { text: string; types: ReadonlyMap<number, string> } = { text: '', types: new Map() };
+
+/** The type of file system of each mount. Parsed again only when the mounts changed: it is asked for in the freeze. */
+function fileSystemsOfMounts(): ReadonlyMap<number, string> {
+  const text = readFileSync('/proc/self/mountinfo', 'utf8');
+  if (text !== mountsKnown.text) {
+    mountsKnown = { text, types: new Map(parseMountinfo(text).map(({ id, fsType }) => [id, fsType])) };
+  }
+  return mountsKnown.types;
+}
 
 type Reason = [Blocker['code'], string];
 

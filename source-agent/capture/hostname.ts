@@ -1,5 +1,3 @@
-import { argumentBase } from '../../native/index.js';
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import { sharesNamespace } from '../namespaces.js';
 import type { Capture } from './kind.js';
@@ -8,17 +6,19 @@ import type { Capture } from './kind.js';
 const fieldBytes = 65;
 
 export const captureHostname: Capture<'hostname'> = {
-  capture({ frozen }) {
-    if (sharesNamespace(frozen.process.pid, 'uts')) return null;
-    const batch = new CallBatch();
-    batch.add('uname', syscalls.uname, argumentBase);
-    const answer = frozen.runIn(frozen.threads[0]!, batch, new Uint8Array(fieldBytes * 6));
-    batch.check();
-    return { hostname: field(answer, 1), domainname: field(answer, 5) };
+  capture({ frozen }, questions) {
+    if (sharesNamespace(frozen.process.pid, 'uts')) return () => null;
+    const room = questions.room(fieldBytes * 6);
+    const call = questions.add('uname', syscalls.uname, room);
+    return () => {
+      questions.batch.result(call);
+      const names = questions.answer(room, fieldBytes * 6);
+      return { hostname: field(names, 1), domainname: field(names, 5) };
+    };
   },
 };
 
-function field(names: Uint8Array, index: number): string {
-  const bytes = Buffer.from(names.buffer, names.byteOffset + index * fieldBytes, fieldBytes);
+function field(names: Buffer, index: number): string {
+  const bytes = names.subarray(index * fieldBytes, (index + 1) * fieldBytes);
   return bytes.toString('utf8', 0, bytes.indexOf(0));
 }

@@ -13,6 +13,7 @@ import { captureLimits } from './limits.js';
 import { captureMemory } from './memory.js';
 import { capturePipes } from './pipes.js';
 import { captureProcess } from './process.js';
+import { Questions } from './questions.js';
 import { captureSignals } from './signals.js';
 import { captureThreads } from './threads.js';
 import { captureTimers } from './timers.js';
@@ -36,7 +37,9 @@ export function detectAll(inspection: Inspection, pipes: PipeCensus): Blocker[] 
 }
 
 export function captureAll(captured: Captured): State {
-  const state: Partial<Record<Kind, unknown>> = {};
-  for (const kind of kindsInOrder()) state[kind] = captures[kind].capture(captured);
-  return state as State;
+  const questions = new Questions(captured.frozen);
+  const kinds = kindsInOrder();
+  const readers = kinds.map((kind): (() => unknown) => captures[kind].capture(captured, questions));
+  questions.ask();
+  return Object.fromEntries(kinds.map((kind, i) => [kind, readers[i]!()])) as unknown as State;
 }

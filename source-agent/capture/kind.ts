@@ -6,6 +6,7 @@ import type { FrozenProcess } from '../frozen-process.js';
 import type { Inspection, OpenDescriptor } from '../inspection.js';
 import type { PipeCensus } from '../pipe-census.js';
 import type { ProcessView } from '../source-process.js';
+import type { Questions } from './questions.js';
 
 /** A stopped process with what was read of it since it stopped. */
 export interface Captured {
@@ -18,6 +19,9 @@ export interface Captured {
 export interface Capture<K extends Kind> {
   /** Everything of this kind that stands in the way, seen without touching the process. */
   detect?(inspection: Inspection, pipes: PipeCensus): Blocker[];
-  /** The state of the stopped process. Throws MigrationError for what only shows then. */
-  capture(captured: Captured): State[K];
+  /**
+   * Puts its questions, and returns what makes the state once they are answered, which throws MigrationError for what
+   * only shows then.
+   */
+  capture(captured: Captured, questions: Questions): () => State[K];
 }

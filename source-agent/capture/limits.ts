@@ -2,6 +2,6 @@ import type { Capture } from './kind.js';
 
 export const captureLimits: Capture<'limits'> = {
   capture({ frozen }) {
-    return frozen.process.limits();
+    return () => frozen.process.limits();
   },
 };

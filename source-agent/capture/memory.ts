@@ -1,6 +1,5 @@
 import { readlinkSync, statSync } from 'node:fs';
 import { type Blocker, MigrationError } from '../../shared/errors.js';
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import { isSpecial, type Mapping as ProcMapping } from '../../shared/proc/mappings.js';
 import { formatRange } from '../../shared/ranges.js';
@@ -34,21 +33,18 @@ export const captureMemory: Capture<'memory'> = {
     return mappings.flatMap((mapping) => refusal(process, mapping));
   },
 
-  capture({ frozen, view }) {
-    const { process } = frozen;
-    const batch = new CallBatch();
-    const brk = batch.add('brk', syscalls.brk, 0);
-    frozen.run(batch);
+  capture({ frozen: { process }, view }, questions) {
+    const brk = questions.add('brk', syscalls.brk, 0);
     const { stat } = view.leader;
     const executable = readlinkSync(`/proc/${process.pid}/exe`);
-    return {
+    return () => ({
       fields: {
         startCode: stat.startCode,
         endCode: stat.endCode,
         startData: stat.startData,
         endData: stat.endData,
         startBrk: stat.startBrk,
-        brk: batch.result(brk),
+        brk: questions.batch.result(brk),
         startStack: stat.startStack,
         argStart: stat.argStart,
         argEnd: stat.argEnd,
@@ -58,7 +54,7 @@ export const captureMemory: Capture<'memory'> = {
       auxiliaryVector: process.readBytes('auxv')!,
       executable,
       executableStamp: stampOfPath(executable),
-    };
+    });
   },
 };
 

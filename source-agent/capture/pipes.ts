@@ -10,19 +10,20 @@ const getPipeSize = 1032; // F_GETPIPE_SZ
 
 export const capturePipes: Capture<'pipes'> = {
   capture({ frozen, descriptors, pipes }) {
-    return insidePipes(descriptors, (descriptor) => leadsOut(descriptor, pipes)).map((ends) => {
-      const readEnd = ends.find((end) => accessMode(end) === 'read');
-      const fd = native.pidfdGetfd(frozen.process.pidfd, (readEnd ?? ends[0]!).fd);
-      try {
-        return {
-          capacity: native.fcntl(fd, getPipeSize, 0),
-          // Without a reader nobody will ever see what is in it.
-          content: readEnd ? native.peekPipe(fd) : new Uint8Array(0),
-        } satisfies PipesState[number];
-      } finally {
-        closeSync(fd);
-      }
-    });
+    return () =>
+      insidePipes(descriptors, (descriptor) => leadsOut(descriptor, pipes)).map((ends) => {
+        const readEnd = ends.find((end) => accessMode(end) === 'read');
+        const fd = native.pidfdGetfd(frozen.process.pidfd, (readEnd ?? ends[0]!).fd);
+        try {
+          return {
+            capacity: native.fcntl(fd, getPipeSize, 0),
+            // Without a reader nobody will ever see what is in it.
+            content: readEnd ? native.peekPipe(fd) : new Uint8Array(0),
+          } satisfies PipesState[number];
+        } finally {
+          closeSync(fd);
+        }
+      });
   },
 };
 

@@ -1,67 +1,44 @@
-import { argumentBase } from '../../native/index.js';
-import { type Blocker, MigrationError } from '../../shared/errors.js';
-import { CallBatch } from '../../shared/injection/batch.js';
+import { MigrationError } from '../../shared/errors.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { Capture } from './kind.js';
 
-const prctl = {
-  getDumpable: 3,
-  getTsc: 25,
-  mceKillGet: 34,
-  getChildSubreaper: 37,
-  getThpDisable: 42,
-  getIoFlusher: 58,
-  getMdwe: 66,
-} as const;
-
-/** Settings that are not carried: the value that everybody has, and what they are called. */
-const expected = [
-  { option: prctl.getTsc, value: 1, pointer: true, name: 'a trapping time-stamp counter (PR_SET_TSC)' },
-  { option: prctl.mceKillGet, value: 2, pointer: false, name: 'a memory-failure policy (PR_MCE_KILL)' },
-  { option: prctl.getIoFlusher, value: 0, pointer: false, name: 'the I/O flusher mark (PR_SET_IO_FLUSHER)' },
-  { option: prctl.getMdwe, value: 0, pointer: false, name: 'memory-deny-write-execute (PR_SET_MDWE)' },
-] as const;
+const prctl = { getDumpable: 3, getChildSubreaper: 37, getThpDisable: 42, getMdwe: 66 } as const;
 
 export const captureProcess: Capture<'process'> = {
-  capture({ frozen, view }) {
+  capture({ frozen, view }, questions) {
     const { pid } = frozen.process;
-    const leader = frozen.threads.find(({ tid }) => tid === pid)!;
-    const batch = new CallBatch();
-    // Each answer that comes through a pointer has its own eight bytes.
-    const dumpable = batch.add('prctl(PR_GET_DUMPABLE)', syscalls.prctl, prctl.getDumpable);
-    const hugePages = batch.add('prctl(PR_GET_THP_DISABLE)', syscalls.prctl, prctl.getThpDisable, 0, 0, 0, 0);
-    batch.add('prctl(PR_GET_CHILD_SUBREAPER)', syscalls.prctl, prctl.getChildSubreaper, argumentBase);
-    const others = expected.map(({ option, pointer, name }, i) =>
-      batch.add(name, syscalls.prctl, option, pointer ? argumentBase + BigInt(8 * (i + 1)) : 0, 0, 0, 0),
-    );
-    const answers = Buffer.from(frozen.runIn(leader, batch, new Uint8Array(64)));
-
-    const blockers: Blocker[] = [];
-    expected.forEach(({ value, pointer, name }, i) => {
-      const raw = batch.raw(others[i]!);
-      if (raw < 0n) return; // a kernel without this setting
-      const found = pointer ? answers.readInt32LE(8 * (i + 1)) : Number(raw);
-      if (found !== value) {
-        blockers.push({ code: 'unreadable-state', what: `the process has ${name}`, pid, object: name });
+    const ask = (name: string, option: number, argument: number | bigint = 0) =>
+      questions.add(name, syscalls.prctl, option, argument, 0, 0, 0);
+    const dumpable = ask('prctl(PR_GET_DUMPABLE)', prctl.getDumpable);
+    const hugePages = ask('prctl(PR_GET_THP_DISABLE)', prctl.getThpDisable);
+    const mdwe = ask('prctl(PR_GET_MDWE)', prctl.getMdwe);
+    const room = questions.room(4);
+    const subreaper = ask('prctl(PR_GET_CHILD_SUBREAPER)', prctl.getChildSubreaper, room);
+    return () => {
+      // A negative answer comes from a kernel without this setting.
+      if (questions.batch.raw(mdwe) > 0n) {
+        const object = 'memory-deny-write-execute (PR_SET_MDWE)';
+        throw MigrationError.refused([
+          { code: 'unreadable-state', what: `the process has ${object}`, pid, object },
+        ]);
       }
-    });
-    if (blockers.length > 0) throw MigrationError.refused(blockers);
-
-    const { status } = view.leader;
-    const inner = status.nsPid.at(-1)!;
-    return {
-      pid: inner,
-      leadsSession: status.nsSid.at(-1) === inner,
-      leadsGroup: status.nsPgid.at(-1) === inner,
-      personality:
-        Number.parseInt(required(frozen.process.read('personality'), 'personality', pid), 16) >>> 0,
-      dumpable: Number(batch.result(dumpable)) as 0 | 1 | 2,
-      childSubreaper: answers.readInt32LE(0) !== 0,
-      hugePagesDisabled: batch.result(hugePages) !== 0n,
-      oomScoreAdjustment: Number(required(frozen.process.read('oom_score_adj'), 'oom_score_adj', pid)),
-      coreDumpFilter: BigInt(
-        `0x${required(frozen.process.read('coredump_filter'), 'coredump_filter', pid).trim()}`,
-      ),
+      questions.batch.result(subreaper);
+      const { status } = view.leader;
+      const inner = status.nsPid.at(-1)!;
+      const [personality, oomScore, coreDumpFilter] = frozen.process
+        .readAll('personality', 'oom_score_adj', 'coredump_filter')
+        .map((text, i) => required(text, ['personality', 'oom_score_adj', 'coredump_filter'][i]!, pid));
+      return {
+        pid: inner,
+        leadsSession: status.nsSid.at(-1) === inner,
+        leadsGroup: status.nsPgid.at(-1) === inner,
+        personality: Number.parseInt(personality!, 16) >>> 0,
+        dumpable: Number(questions.batch.result(dumpable)) as 0 | 1 | 2,
+        childSubreaper: questions.answer(room, 4).readInt32LE() !== 0,
+        hugePagesDisabled: questions.batch.result(hugePages) !== 0n,
+        oomScoreAdjustment: Number(oomScore),
+        coreDumpFilter: BigInt(`0x${coreDumpFilter!.trim()}`),
+      };
     };
   },
 };

@@ -1,4 +1,3 @@
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { Capture } from './kind.js';
 
@@ -9,25 +8,31 @@ const settable = Array.from({ length: 64 }, (_, i) => i + 1).filter(
 );
 
 export const captureSignals: Capture<'signals'> = {
-  capture({ frozen }) {
-    const { scratch } = frozen.carrier;
-    const batch = new CallBatch();
-    for (const signal of settable) {
-      const at = scratch + BigInt(signal * actionBytes);
-      batch.add('rt_sigaction', syscalls.rtSigaction, signal, 0, at, signalSetBytes);
-    }
-    frozen.run(batch);
-    batch.check();
-    const table = frozen.read(scratch, 65 * actionBytes);
-    const actions = settable
-      .map((signal) => ({
+  capture({ frozen }, questions) {
+    const room = questions.room(65 * actionBytes);
+    const calls = settable.map((signal) =>
+      questions.add(
+        'rt_sigaction',
+        syscalls.rtSigaction,
         signal,
-        handler: table.readBigUInt64LE(signal * actionBytes),
-        flags: table.readBigUInt64LE(signal * actionBytes + 8),
-        restorer: table.readBigUInt64LE(signal * actionBytes + 16),
-        mask: table.readBigUInt64LE(signal * actionBytes + 24),
-      }))
-      .filter(({ handler, flags, mask }) => handler !== 0n || flags !== 0n || mask !== 0n);
-    return { actions, pending: frozen.pending };
+        0,
+        room + BigInt(signal * actionBytes),
+        signalSetBytes,
+      ),
+    );
+    return () => {
+      for (const call of calls) questions.batch.result(call);
+      const table = questions.answer(room, 65 * actionBytes);
+      const actions = settable
+        .map((signal) => ({
+          signal,
+          handler: table.readBigUInt64LE(signal * actionBytes),
+          flags: table.readBigUInt64LE(signal * actionBytes + 8),
+          restorer: table.readBigUInt64LE(signal * actionBytes + 16),
+          mask: table.readBigUInt64LE(signal * actionBytes + 24),
+        }))
+        .filter(({ handler, flags, mask }) => handler !== 0n || flags !== 0n || mask !== 0n);
+      return { actions, pending: frozen.pending };
+    };
   },
 };

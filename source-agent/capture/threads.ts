@@ -12,13 +12,25 @@ import type { ThreadView } from '../source-process.js';
 import { interruptedCall } from '../waits.js';
 import type { Capture } from './kind.js';
 
-const prGetTidAddress = 40;
-const prGetParentDeathSignal = 2;
+const prctl = {
+  getParentDeathSignal: 2,
+  getTsc: 25,
+  getMceKill: 34,
+  getTidAddress: 40,
+  getIoFlusher: 58,
+} as const;
 const kcmp = { vm: 1, files: 2, fs: 3 } as const;
 const onStack = 1; // SS_ONSTACK: follows from the stack pointer, is not set
 
 /** Where the calls of one thread leave their answers. */
-const answer = { tidAddress: 0, alternateStack: 16, deathSignal: 48, bytes: 64 } as const;
+const answer = { tidAddress: 0, alternateStack: 16, deathSignal: 48, timeStamps: 56, bytes: 64 } as const;
+
+/** Settings that are not carried: the value that everybody has, and what they are called. */
+const uncarried = {
+  timeStamps: { usual: 1, name: 'a trapping time-stamp counter (PR_SET_TSC)' },
+  memoryFailure: { usual: 2, name: 'a memory-failure policy (PR_MCE_KILL)' },
+  ioFlusher: { usual: 0, name: 'the I/O flusher mark (PR_SET_IO_FLUSHER)' },
+} as const;
 
 export const captureThreads: Capture<'threads'> = {
   detect({ process: { pid }, view }) {
@@ -42,15 +54,25 @@ export const captureThreads: Capture<'threads'> = {
     return blockers;
   },
 
-  capture({ frozen, view }) {
+  capture({ frozen, view }, questions) {
+    const { pid } = frozen.process;
     const views = new Map(view.threads.map((thread) => [thread.tid, thread]));
-    const everywhere = allCpus();
-    return [...frozen.threads]
-      .sort(
-        (a, b) =>
-          Number(b.tid === frozen.process.pid) - Number(a.tid === frozen.process.pid) || a.tid - b.tid,
-      )
-      .map((thread) => threadState(frozen, thread, views.get(thread.tid)!, everywhere));
+    const threads = [...frozen.threads].sort(
+      (a, b) => Number(b.tid === pid) - Number(a.tid === pid) || a.tid - b.tid,
+    );
+    const room = questions.room(answer.bytes);
+    const calls = addQuestions(questions.batch, room);
+    return () => {
+      const everywhere = allCpus();
+      return threads.map((thread) => {
+        const own =
+          thread.tid === frozen.carrier.tid
+            ? ownOf(questions.batch, calls, questions.answer(room, answer.bytes))
+            : askAlone(frozen, thread);
+        refuseSettings(own, pid, thread.tid);
+        return threadState(frozen, thread, views.get(thread.tid)!, own, everywhere);
+      });
+    };
   },
 };
 
@@ -58,17 +80,13 @@ function threadState(
   frozen: FrozenProcess,
   thread: FrozenThread,
   { status }: ThreadView,
+  own: Own,
   everywhere: Uint8Array,
 ): Thread {
   const { tid, image } = thread;
   const { pid } = frozen.process;
   if (get(thread.registers, 'cs') !== userCodeSegment) {
     throw new MigrationError('process-32-bit', `thread ${tid} runs 32-bit code`, { pid, tid });
-  }
-  const own = askThread(frozen, thread);
-  if (own.deathSignal !== 0) {
-    const what = `thread ${tid} wants signal ${own.deathSignal} when its parent dies`;
-    throw new MigrationError('parent-death-signal', what, { pid, tid });
   }
   const affinity = native.getAffinity(tid);
   const registers = leaveCriticalSection(thread.registers, image.rseq, (address, bytes) =>
@@ -101,14 +119,35 @@ function namedAgain(frozen: FrozenProcess, registers: BigUint64Array, tid: numbe
 }
 
 /** What only the thread itself can say. */
-function askThread(frozen: FrozenProcess, thread: FrozenThread) {
-  const batch = new CallBatch();
-  const at = (offset: number) => argumentBase + BigInt(offset);
-  batch.add('prctl(PR_GET_TID_ADDRESS)', syscalls.prctl, prGetTidAddress, at(answer.tidAddress));
-  batch.add('sigaltstack', syscalls.sigaltstack, 0, at(answer.alternateStack));
-  batch.add('prctl(PR_GET_PDEATHSIG)', syscalls.prctl, prGetParentDeathSignal, at(answer.deathSignal));
-  const bytes = Buffer.from(frozen.runIn(thread, batch, new Uint8Array(answer.bytes)));
-  batch.check();
+interface Own {
+  clearChildTid: bigint;
+  alternateStack: Thread['alternateStack'];
+  deathSignal: number;
+  /** Values of `uncarried`; null where the kernel does not have the setting. */
+  settings: Record<keyof typeof uncarried, number | null>;
+}
+
+/** Adds a thread's questions; their answers come to `room`. Returns the indices of those that answer by themselves. */
+function addQuestions(batch: CallBatch, room: bigint) {
+  const at = (offset: number) => room + BigInt(offset);
+  const ask = (name: string, option: number, argument: number | bigint) =>
+    batch.add(name, syscalls.prctl, option, argument, 0, 0, 0);
+  return {
+    told: [
+      ask('prctl(PR_GET_TID_ADDRESS)', prctl.getTidAddress, at(answer.tidAddress)),
+      batch.add('sigaltstack', syscalls.sigaltstack, 0, at(answer.alternateStack)),
+      ask('prctl(PR_GET_PDEATHSIG)', prctl.getParentDeathSignal, at(answer.deathSignal)),
+    ],
+    timeStamps: ask('prctl(PR_GET_TSC)', prctl.getTsc, at(answer.timeStamps)),
+    memoryFailure: ask('prctl(PR_MCE_KILL_GET)', prctl.getMceKill, 0),
+    ioFlusher: ask('prctl(PR_GET_IO_FLUSHER)', prctl.getIoFlusher, 0),
+  };
+}
+
+/** Throws KernelError for a question that every kernel answers. */
+function ownOf(batch: CallBatch, calls: ReturnType<typeof addQuestions>, bytes: Buffer): Own {
+  for (const call of calls.told) batch.result(call);
+  const known = (call: number, value: number) => (batch.raw(call) < 0n ? null : value);
   return {
     clearChildTid: bytes.readBigUInt64LE(answer.tidAddress),
     alternateStack: {
@@ -117,7 +156,32 @@ function askThread(frozen: FrozenProcess, thread: FrozenThread) {
       bytes: bytes.readBigUInt64LE(answer.alternateStack + 16),
     },
     deathSignal: bytes.readInt32LE(answer.deathSignal),
+    settings: {
+      timeStamps: known(calls.timeStamps, bytes.readInt32LE(answer.timeStamps)),
+      memoryFailure: known(calls.memoryFailure, Number(batch.raw(calls.memoryFailure))),
+      ioFlusher: known(calls.ioFlusher, Number(batch.raw(calls.ioFlusher))),
+    },
   };
+}
+
+/** A thread that does not carry the stub is asked by itself. */
+function askAlone(frozen: FrozenProcess, thread: FrozenThread): Own {
+  const batch = new CallBatch();
+  const calls = addQuestions(batch, argumentBase);
+  return ownOf(batch, calls, Buffer.from(frozen.runIn(thread, batch, new Uint8Array(answer.bytes))));
+}
+
+function refuseSettings({ deathSignal, settings }: Own, pid: number, tid: number): void {
+  if (deathSignal !== 0) {
+    const what = `thread ${tid} wants signal ${deathSignal} when its parent dies`;
+    throw new MigrationError('parent-death-signal', what, { pid, tid });
+  }
+  const blockers = Object.entries(uncarried).flatMap(([setting, { usual, name }]): Blocker[] => {
+    const value = settings[setting as keyof typeof uncarried];
+    if (value === null || value === usual) return [];
+    return [{ code: 'unreadable-state', what: `thread ${tid} has ${name}`, pid, tid, object: name }];
+  });
+  if (blockers.length > 0) throw MigrationError.refused(blockers);
 }
 
 /** The mask of a task that may run anywhere, in the form of sched_getaffinity(2). */

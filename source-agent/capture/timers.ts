@@ -1,4 +1,3 @@
-import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import { parseTimers } from '../../shared/proc/timers.js';
 import type { Capture } from './kind.js';
@@ -15,22 +14,23 @@ export const captureTimers: Capture<'timers'> = {
       object: `POSIX timer ${id}`,
     }));
   },
-  capture({ frozen }) {
-    const { scratch } = frozen.carrier;
-    const batch = new CallBatch();
-    for (const which of intervalTimers) {
-      batch.add('getitimer', syscalls.getitimer, which, scratch + BigInt(which * itimervalBytes));
-    }
-    frozen.run(batch);
-    batch.check();
-    const values = frozen.read(scratch, intervalTimers.length * itimervalBytes);
-    const microseconds = (at: number) => values.readBigInt64LE(at) * 1000000n + values.readBigInt64LE(at + 8);
-    return intervalTimers
-      .map((which) => ({
-        which,
-        interval: microseconds(which * itimervalBytes),
-        remaining: microseconds(which * itimervalBytes + 16),
-      }))
-      .filter(({ remaining }) => remaining > 0n);
+  capture(_, questions) {
+    const room = questions.room(intervalTimers.length * itimervalBytes);
+    const calls = intervalTimers.map((which) =>
+      questions.add('getitimer', syscalls.getitimer, which, room + BigInt(which * itimervalBytes)),
+    );
+    return () => {
+      for (const call of calls) questions.batch.result(call);
+      const values = questions.answer(room, intervalTimers.length * itimervalBytes);
+      const microseconds = (at: number) =>
+        values.readBigInt64LE(at) * 1000000n + values.readBigInt64LE(at + 8);
+      return intervalTimers
+        .map((which) => ({
+          which,
+          interval: microseconds(which * itimervalBytes),
+          remaining: microseconds(which * itimervalBytes + 16),
+        }))
+        .filter(({ remaining }) => remaining > 0n);
+    };
   },
 };

@@ -65,11 +65,12 @@ const finish = (change = {}) => ({
   type: 'finish',
   frames: 0,
   dropped: [],
-  state: {},
   changedFiles: [],
   vdso: null,
   ...change,
 });
+const adjust = (state = {}) => ({ type: 'adjust', state });
+const rehearse = () => ({ ...finish(), type: 'rehearse', state: {} });
 
 for (const [type, message] of Object.entries(fromSource())) {
   if (type === 'hello') continue;
@@ -85,8 +86,9 @@ for (const message of [
   { type: 'commit' },
   { type: 'layout', mappings: [] },
   settle(),
+  adjust(),
   finish(),
-  { ...finish(), type: 'rehearse' },
+  rehearse(),
 ]) {
   hostile(`${message.type} right after the offer`, async (peer) => {
     await peer.introduce();
@@ -115,13 +117,27 @@ hostile('silence after the build', async (peer) => {
   await peer.walk([build(), 'built']);
 });
 
-for (const message of [{ type: 'commit' }, finish(), { ...finish(), type: 'rehearse' }]) {
+for (const message of [{ type: 'commit' }, finish(), rehearse()]) {
   hostile(`${message.type} right after the build`, async (peer) => {
     await peer.introduce();
     await peer.walk([build(), 'built']);
     await assertRefused(peer, message, /not due|not prepared/);
   });
 }
+
+hostile('differences before anything is settled', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built']);
+  peer.say(adjust());
+  await assertRefused(peer, finish(), /not due/);
+});
+
+hostile('differences twice', async (peer) => {
+  await peer.introduce();
+  await peer.walk([build(), 'built'], [settle(), 'settled']);
+  await peer.walk([adjust(), null], [adjust(), null]);
+  await assertRefused(peer, finish(), /not due/);
+});
 
 hostile('overlapping mappings', async (peer) => {
   await peer.introduce();
@@ -273,22 +289,19 @@ hostile('a pipe with more in it than it holds', async (peer) => {
     [build(), 'built'],
     [settle({ files, pipes: [{ capacity: 4096, content: new Uint8Array(0) }] }), 'settled'],
   );
-  await assertRefused(
-    peer,
-    finish({ state: { pipes: [{ capacity: 4096, content: new Uint8Array(1 << 20) }] } }),
-    /pipe/,
-  );
+  peer.say(adjust({ pipes: [{ capacity: 4096, content: new Uint8Array(1 << 20) }] }));
+  await assertRefused(peer, finish(), /pipe/);
 });
 
 hostile('a layout when all is prepared', async (peer) => {
   await peer.introduce();
-  await peer.walk([build(), 'built'], [settle(), 'settled'], [finish(), 'prepared']);
+  await peer.walk([build(), 'built'], [settle(), 'settled'], [adjust(), null], [finish(), 'prepared']);
   await assertRefused(peer, { type: 'layout', mappings: modestMappings() });
 });
 
 hostile('silence where the decision is due', async (peer) => {
   await peer.introduce();
-  await peer.walk([build(), 'built'], [settle(), 'settled'], [finish(), 'prepared']);
+  await peer.walk([build(), 'built'], [settle(), 'settled'], [adjust(), null], [finish(), 'prepared']);
 });
 
 peers('an abort after the decision comes too late', async () => {
@@ -298,6 +311,7 @@ peers('an abort after the decision comes too late', async () => {
     await peer.walk(
       [build(), 'built'],
       [settle(), 'settled'],
+      [adjust(), null],
       [finish(), 'prepared'],
       [{ type: 'commit' }, 'running'],
     );

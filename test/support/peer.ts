@@ -57,9 +57,13 @@ export class Peer implements AsyncDisposable {
     return this.next();
   }
 
-  /** Says them in order; each must be answered by one of these types. */
-  async walk(...steps: [message: unknown, answer: FromTarget['type']][]): Promise<void> {
+  /** Says them in order; each must be answered by this type, or by nothing at all. */
+  async walk(...steps: [message: unknown, answer: FromTarget['type'] | null][]): Promise<void> {
     for (const [message, expected] of steps) {
+      if (expected === null) {
+        this.say(message);
+        continue;
+      }
       const answer = await this.ask(message);
       if (answer.type !== expected) throw new Error(`${expected} was due, ${JSON.stringify(answer)} came`);
     }

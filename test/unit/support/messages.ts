@@ -53,11 +53,11 @@ export function fromSource(): Messages<FromSource> {
     layout: { type: 'layout', mappings },
     round: { type: 'round', number: 3, frames: 70000 },
     settle: { type: 'settle', frames: 70001, state: { directories } },
+    adjust: { type: 'adjust', state: { directories, timers } },
     finish: {
       type: 'finish',
       frames: 70002,
       dropped: [[0x500000n, 0x501000n]],
-      state: { directories, timers },
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
       vdso: { memory: [{ start: 0x7ffd00000000n, bytes: Buffer.of(1, 2, 3) }], timeStamp: 2n ** 63n },
     },
