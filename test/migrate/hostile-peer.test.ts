@@ -186,6 +186,7 @@ hostile("a mapping right over this kernel's own, which are out of the way", asyn
   await peer.walk(
     [{ type: 'layout', mappings: modestMappings() }, 'applied'],
     [settle(), 'settled'],
+    [adjust(), null],
     [finish(), 'prepared'],
   );
 });
@@ -202,7 +203,7 @@ hostile('a foreign vdso that is no image', async (peer) => {
 
 hostile("another kernel's data in the place of the program's", async (peer) => {
   await peer.introduce({ vdso: foreignVdso() });
-  await peer.walk([build(), 'built'], [settle(), 'settled']);
+  await peer.walk([build(), 'built'], [settle(), 'settled'], [adjust(), null]);
   const vdso = { memory: [{ start: memory.start, bytes: Buffer.alloc(4096) }], timeStamp: 0n };
   await assertRefused(peer, finish({ vdso }), /EEXIST|exists/);
 });
