@@ -192,12 +192,14 @@ ScanResult Scan(int pagemap, const std::vector<Range>& spans, ScanMode mode) {
 }  // namespace
 
 ScanResult ScanPages(int pagemap, const std::vector<Range>& spans, ScanMode mode) {
+  const bool asked = guardCategory != 0;
   try {
     return Scan(pagemap, spans, mode);
   } catch (const KernelFailure& failure) {
     // The first call with a category the kernel does not know fails before it has changed anything. A final
-    // scan changes nothing at all.
-    if (failure.error != EINVAL || guardCategory.exchange(0) == 0) throw;
+    // scan changes nothing at all. Several threads may learn it at the same time.
+    if (failure.error != EINVAL || !asked) throw;
+    guardCategory = 0;
     return Scan(pagemap, spans, mode);
   }
 }
