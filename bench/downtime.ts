@@ -24,8 +24,14 @@ export interface Downtime {
   samples: Sample[];
 }
 
+/** Asleep but for a look at the clock each 0.1 ms: so often it can see how long it did not run. */
 export function idle(megabytes: number): Load {
-  return { name: `idle, ${sizeOf(megabytes)}`, megabytes, options: [] };
+  return { name: `idle, ${sizeOf(megabytes)}`, megabytes, options: ['--sleep', '--spin', '100'] };
+}
+
+/** Never asleep: with both agents beside it on two CPUs it also waits for its turn. */
+export function spinning(megabytes: number): Load {
+  return { name: `spinning, ${sizeOf(megabytes)}`, megabytes, options: [] };
 }
 
 export function writing(megabytes: number, rate: number, window: number): Load {

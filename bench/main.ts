@@ -16,6 +16,7 @@ import {
   idle,
   measureDowntime,
   phaseTable,
+  spinning,
   writing,
 } from './downtime.js';
 import { type Machine, measureMachine } from './machine.js';
@@ -59,7 +60,7 @@ async function main(): Promise<void> {
     still.push(await measureDowntime(idle(megabytes), runs));
   }
   const busy = await measureDowntime(writing(1024, 100, 64), runs);
-  const downtimes = [...still, busy];
+  const downtimes = [...still, await measureDowntime(spinning(1024), runs), busy];
   console.log(`${downtimeTable(downtimes)}\n\n${phaseTable(downtimes)}\n`);
 
   console.log(`Work, medians of ${runs} moves\n`);

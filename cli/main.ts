@@ -1,33 +1,8 @@
 #!/usr/bin/env node
 /** The commands `migrate` and `godwit`: the same. */
-import { asMigrationError } from '../shared/errors.js';
-import { agentCommand } from './agent.js';
-import { checkCommand } from './check.js';
-import { demoCommand } from './demo/demo.js';
-import { migrateCommand } from './migrate.js';
-import { runCommandLine } from './program.js';
-import { printSecret } from './secret.js';
-import { tellFailure, terminal } from './terminal.js';
+import v8 from 'node:v8';
+import { eagerCode } from '../shared/eager-code.js';
 
-const here = terminal();
-let task: string | null = null;
-try {
-  process.exitCode = await runCommandLine(process.argv.slice(2), {
-    migrate: (request) => migrateCommand(request, here),
-    agent: (request) => {
-      task = 'starting the agent';
-      return agentCommand(request, here);
-    },
-    check: (request) => checkCommand(request, here),
-    secret: async () => {
-      printSecret(here.out);
-      return 0;
-    },
-    demo: () => {
-      task = 'showing the demo';
-      return demoCommand(here);
-    },
-  });
-} catch (error) {
-  process.exitCode = tellFailure(asMigrationError(error), task, here);
-}
+for (const flag of eagerCode) v8.setFlagsFromString(flag);
+// What is imported from here on is compiled under those flags.
+await import('./commands.js');

@@ -3,6 +3,7 @@ import { asMigrationError, MigrationError } from '../shared/errors.js';
 import { PhaseClock } from '../shared/phases.js';
 import type { FromTarget } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
+import { pack } from '../shared/state/packed.js';
 import { changedSince, type KnownFiles } from './changed-files.js';
 import { type Conversation, failureOf } from './conversation.js';
 import { endSource } from './ending.js';
@@ -40,11 +41,12 @@ export async function handOver(
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const state = stopper.capture(frozen, final.mappings);
+    const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
     assertSameProgram(settled, state, stopper.process.pid);
     await precopy.follow(final);
     // The target puts it in place while we still look for pages.
-    conversation.say({ type: 'adjust', state: difference(settled, state) });
+    conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
+    assertUnblocked();
     const vdso = stopper.unfinished(frozen, final.mappings);
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');

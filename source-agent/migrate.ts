@@ -17,7 +17,7 @@ import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import { PipeCensus } from './pipe-census.js';
 import { PreCopy, type RoundResult } from './precopy.js';
-import { rehearse } from './rehearsal.js';
+import { Rehearsal } from './rehearsal.js';
 import type { Report, StepEvent } from './report.js';
 import { closeRounds, sendRounds } from './round-loop.js';
 import { SourceProcess } from './source-process.js';
@@ -57,7 +57,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
   const files = neededFiles(inspection);
   const sameInode = await interruption.during(preflight(conversation, inspection, files, options));
 
-  const unrehearsed = tryRehearsal(pipes);
+  const notes: string[] = [];
+  using rehearsal = tryRehearsal(pipes, notes);
   const sent = new native.SentPages();
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
@@ -80,6 +81,8 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
     const closing = await closeRounds(precopy, options, rounds.length, interruption);
 
     step('freeze');
+    // What ran a moment ago is still in the caches.
+    rehearsal?.perform(1);
     const { clock, prepared, running, lastRound } = await handOver(
       stopper,
       precopy,
@@ -109,7 +112,7 @@ export async function migrate(options: MigrationOptions): Promise<Report> {
       frozenMs: clock.totalMs,
       phases: { ...clock.phases, ...prefixed('target ', { ...prepared.phases, ...running.phases }) },
       tracker: tracker.name,
-      notes: [...running.notes, ...unrehearsed],
+      notes: [...running.notes, ...notes],
       log: running.log,
     };
   } catch (error) {
@@ -179,12 +182,16 @@ async function settle(
 }
 
 /** Without it the freeze is longer, that is all: the report says so. */
-function tryRehearsal(pipes: PipeCensus): string[] {
+function tryRehearsal(pipes: PipeCensus, notes: string[]): Rehearsal | null {
+  let rehearsal: Rehearsal | null = null;
   try {
-    rehearse(pipes);
-    return [];
+    rehearsal = Rehearsal.begin(pipes);
+    rehearsal.perform(rehearsals);
+    return rehearsal;
   } catch (error) {
-    return [`the freeze was not rehearsed on the source: ${(error as Error).message}`];
+    rehearsal?.[Symbol.dispose]();
+    notes.push(`the freeze was not rehearsed on the source: ${(error as Error).message}`);
+    return null;
   }
 }
 

@@ -26,7 +26,9 @@ export interface RoundResult {
 }
 
 export class PreCopy {
+  /** The text of the last look, and what it says. */
   #maps = '';
+  #mappings: ProcMapping[] = [];
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
@@ -48,7 +50,7 @@ export class PreCopy {
 
   /** The layout to build first. The program may be running or stopped; its stub, if any, is left out. */
   begin(stub: AddressRange | null): Mapping[] {
-    this.#maps = this.process.mapsText();
+    this.#read(this.process.mapsText());
     this.#layout = this.#look(stub);
     this.tracker.watch(this.#tracked());
     return this.#layout;
@@ -78,14 +80,19 @@ export class PreCopy {
 
   /** True when the layout changed. */
   async #followLayout(): Promise<boolean> {
-    const maps = this.process.mapsText();
-    const changed = maps !== this.#maps;
+    const changed = this.#read(this.process.mapsText());
     // At once: the older the look, the more of the mappings are others by now.
-    if (changed || this.#replaced)
-      this.tracker.watch(trackedMappings(layoutOf(inOrder(parseMaps(maps)), null)));
-    this.#maps = maps;
+    if (changed || this.#replaced) this.tracker.watch(trackedMappings(layoutOf(this.#mappings, null)));
     if (changed) await this.#announce(this.#look(null));
     return changed;
+  }
+
+  /** True when the text is another one than the last. */
+  #read(maps: string): boolean {
+    if (maps === this.#maps) return false;
+    this.#maps = maps;
+    this.#mappings = inOrder(parseMaps(maps));
+    return true;
   }
 
   #tracked(): TrackedMapping[] {
@@ -112,13 +119,10 @@ export class PreCopy {
 
   /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
   beginFinal(): FinalScan {
-    const maps = this.process.mapsText();
-    const changed = maps !== this.#maps;
+    const changed = this.#read(this.process.mapsText());
     const layout = changed ? this.#look(null) : this.#layout;
     if (changed) this.tracker.watch(trackedMappings(layout));
-    this.#maps = maps;
-    const collected = this.tracker.collectFinal();
-    return { changed, layout, mappings: inOrder(parseMaps(maps)), collected };
+    return { changed, layout, mappings: this.#mappings, collected: this.tracker.collectFinal() };
   }
 
   /** Has the target follow the mappings of the stopped program: before it is given its last state, and pages. */

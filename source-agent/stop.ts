@@ -77,13 +77,28 @@ export class Stopper {
    * now, whatever preflight saw.
    */
   capture(frozen: FrozenProcess, mappings: readonly Mapping[]): State {
+    const { state, assertUnblocked } = this.read(frozen, mappings);
+    assertUnblocked();
+    return state;
+  }
+
+  /** The same in two steps, for a freeze that has something better to do in between: nothing is decided before both. */
+  read(frozen: FrozenProcess, mappings: readonly Mapping[]): { state: State; assertUnblocked: () => void } {
     if (!frozen.stubRange) frozen.carry(mappings);
     const { process, pipes } = this;
     const view = process.look(frozen.tids);
     const descriptors = openDescriptors(process.pid).filter(({ fd }) => fd !== frozen.carrier.descriptor);
-    const blockers = detectSince({ process, view, descriptors }, pipes);
-    if (blockers.length > 0) throw MigrationError.refused(blockers);
-    return captureAll({ frozen, view, descriptors, pipes });
+    const assertUnblocked = () => {
+      const blockers = detectSince({ process, view, descriptors }, pipes);
+      if (blockers.length > 0) throw MigrationError.refused(blockers);
+    };
+    try {
+      return { state: captureAll({ frozen, view, descriptors, pipes }), assertUnblocked };
+    } catch (error) {
+      // What stands in the way is the better reason.
+      assertUnblocked();
+      throw error;
+    }
   }
 
   mappings(): Mapping[] {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { native } from '../native/index.js';
+import { eagerCode } from '../shared/eager-code.js';
 
 /** The numbers under which a helper finds its ends. */
 export const messageDescriptor = 3;
@@ -20,7 +21,7 @@ export function startHelper(name: 'spawner' | 'shepherd', given: string[]): Prom
   const [messages, theirMessages] = native.socketPair();
   const [transfer, theirTransfer] = native.socketPair();
   const program = fileURLToPath(new URL(`./${name}.js`, import.meta.url));
-  const child = spawn(process.execPath, [program, ...given], {
+  const child = spawn(process.execPath, [...eagerCode, program, ...given], {
     // A session of its own: what ends the agent's terminal or group must not end it.
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', theirMessages, theirTransfer],

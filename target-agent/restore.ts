@@ -13,6 +13,7 @@ import type { FromSource, ProgramVdso } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
+import { pack, unpack } from '../shared/state/packed.js';
 import { AddressSpace } from './address-space.js';
 import { verifyChanged } from './changed-files.js';
 import { highestOf, OpenFiles } from './open-files.js';
@@ -103,7 +104,7 @@ export class Restoration implements Disposable {
       const { layout, vdso } = this.#space!;
       standIn.#raise(skeleton, layout.map(weightless), state, vdso);
       standIn.settle({ type: 'settle', frames: 0, state: {} });
-      standIn.adjust({ type: 'adjust', state: { threads: state.threads } });
+      standIn.adjust({ type: 'adjust', state: pack({ threads: state.threads }) });
       return await standIn.finish({ ...message, type: 'finish' });
     } catch {
       return {};
@@ -113,15 +114,17 @@ export class Restoration implements Disposable {
   }
 
   /** In the freeze: the differences, while the last pages are on their way. */
-  adjust({ state }: Message<'adjust'>): void {
+  adjust(message: Message<'adjust'>): void {
     if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
     this.#adjusted = true;
     const clock = new PhaseClock();
+    const state = unpack(message.state);
     this.#state = { ...this.#state!, ...(state as Partial<State>) };
     assertAllowed(this.#state);
     const changed = new Set(kindsInOrder().filter((kind: Kind) => state[kind] !== undefined));
     finishAll(this.#restoring(), changed);
+    this.#files!.letGo();
     clock.mark('state');
     this.#phases = clock.phases;
   }
@@ -139,7 +142,6 @@ export class Restoration implements Disposable {
       ? finishVdso(skeleton, this.#state!, message.vdso, this.#space!.vdso)
       : this.#state!.threads;
     this.#space!.connect();
-    this.#files!.letGo();
     armWaits(skeleton, threads);
     skeleton.unmapStub();
     load(skeleton, threads);

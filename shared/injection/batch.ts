@@ -25,10 +25,18 @@ export class CallBatch {
   /** The flat form the addon runs; results are read from it afterwards. */
   table(): CallTable {
     const table = new BigInt64Array(this.#calls.length * entryWords);
+    const halves = new Int32Array(table.buffer);
     this.#calls.forEach((call, i) => {
-      table[i * entryWords] = BigInt(call.number);
+      halves[i * entryWords * 2] = call.number;
       call.arguments.forEach((argument, j) => {
-        table[i * entryWords + 1 + j] = BigInt(argument);
+        const word = i * entryWords + 1 + j;
+        // Small numbers, which most are, take no bigint each.
+        if (typeof argument === 'number' && argument === (argument | 0)) {
+          halves[word * 2] = argument;
+          halves[word * 2 + 1] = argument < 0 ? -1 : 0;
+        } else {
+          table[word] = BigInt(argument);
+        }
       });
     });
     this.#results = table;

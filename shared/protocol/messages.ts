@@ -20,6 +20,7 @@ import {
   uint32,
   word,
 } from '../state/values.js';
+import { maxMessageBytes } from './codec.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -119,8 +120,11 @@ const Round = v.strictObject({ type: v.literal('round'), number: count, frames: 
 
 const Settle = v.strictObject({ type: v.literal('settle'), frames: count, state: PartialState });
 
-/** In the freeze: what differs from what was settled. Nothing is answered: the last pages are still on their way. */
-const Adjust = v.strictObject({ type: v.literal('adjust'), state: PartialState });
+/**
+ * In the freeze: what differs from what was settled, packed (shared/state/packed.ts), so that the part of the target that
+ * passes it on need not take it apart. Nothing is answered: the last pages are still on their way.
+ */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: bytes(maxMessageBytes) });
 
 const Finish = v.strictObject({
   type: v.literal('finish'),

@@ -121,7 +121,8 @@ function refusal(
 }
 
 /** Who gets signals about it: only the descriptor itself can say. */
-function ownerRefusal(pidfd: number, { fd, path }: OpenDescriptor): Reason | null {
+function ownerRefusal(pidfd: number, descriptor: OpenDescriptor): Reason | null {
+  const { fd, path } = descriptor;
   let copy: number;
   try {
     copy = native.pidfdGetfd(pidfd, fd);
@@ -138,8 +139,9 @@ function ownerRefusal(pidfd: number, { fd, path }: OpenDescriptor): Reason | nul
     };
     if (ask(fcntl.getOwner) !== 0) return ['descriptor-owner', `${path} has an owner for signals (F_SETOWN)`];
     if (ask(fcntl.getSignal) !== 0) return ['descriptor-owner', `${path} has a signal of its own (F_SETSIG)`];
-    const lease = ask(fcntl.getLease);
-    if (lease !== noLease && lease !== 0) return ['descriptor-owner', `${path} is leased (F_SETLEASE)`];
+    // Nothing but a regular file can be leased; an error for the others would cost time in the freeze.
+    const lease = typeOf(descriptor) === 'file' ? ask(fcntl.getLease) : noLease;
+    if (lease !== noLease) return ['descriptor-owner', `${path} is leased (F_SETLEASE)`];
     return null;
   } finally {
     closeSync(copy);

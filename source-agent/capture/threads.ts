@@ -63,26 +63,19 @@ export const captureThreads: Capture<'threads'> = {
     const room = questions.room(answer.bytes);
     const calls = addQuestions(questions.batch, room);
     return () => {
-      const everywhere = allCpus();
       return threads.map((thread) => {
         const own =
           thread.tid === frozen.carrier.tid
             ? ownOf(questions.batch, calls, questions.answer(room, answer.bytes))
             : askAlone(frozen, thread);
         refuseSettings(own, pid, thread.tid);
-        return threadState(frozen, thread, views.get(thread.tid)!, own, everywhere);
+        return threadState(frozen, thread, views.get(thread.tid)!, own);
       });
     };
   },
 };
 
-function threadState(
-  frozen: FrozenProcess,
-  thread: FrozenThread,
-  { status }: ThreadView,
-  own: Own,
-  everywhere: Uint8Array,
-): Thread {
+function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: ThreadView, own: Own): Thread {
   const { tid, image } = thread;
   const { pid } = frozen.process;
   if (get(thread.registers, 'cs') !== userCodeSegment) {
@@ -103,7 +96,7 @@ function threadState(
     clearChildTid: own.clearChildTid,
     rseq: image.rseq,
     scheduling: native.getScheduling(tid),
-    affinity: Buffer.compare(affinity, everywhere) === 0 ? null : affinity,
+    affinity: Buffer.compare(affinity, allCpus()) === 0 ? null : affinity,
     ioPriority: native.getIoPriority(tid),
     timerSlackNs: BigInt(readText(`/proc/${tid}/timerslack_ns`)),
     wait: thread.remainingNs === null ? null : { remainingNs: thread.remainingNs },
@@ -184,13 +177,17 @@ function refuseSettings({ deathSignal, settings }: Own, pid: number, tid: number
   if (blockers.length > 0) throw MigrationError.refused(blockers);
 }
 
-/** The mask of a task that may run anywhere, in the form of sched_getaffinity(2). */
+let everywhere: Uint8Array | undefined;
+
+/** The mask of a task that may run anywhere, in the form of sched_getaffinity(2). Possible CPUs never change. */
 function allCpus(): Uint8Array {
+  if (everywhere) return everywhere;
   const mask = new Uint8Array(native.getAffinity(process.pid).length);
   for (const part of readText('/sys/devices/system/cpu/possible').trim().split(',')) {
     const [first, last = first] = part.split('-').map(Number) as [number, number?];
     for (let cpu = first; cpu <= last!; cpu += 1) mask[cpu >> 3]! |= 1 << (cpu & 7);
   }
+  everywhere = mask;
   return mask;
 }
 

@@ -27,15 +27,11 @@ const dataOffset = headerOffset + 16;
  */
 export const restoreCredentials: Restore = {
   finish({ skeleton, state: { credentials, process } }) {
-    for (const tid of skeleton.threads.values()) become(skeleton, tid, credentials);
-    // Changing ids has reset it. The value 2 follows from the ids and cannot be asked for.
-    if (process.dumpable !== 2) {
-      skeleton.call('prctl(PR_SET_DUMPABLE)', syscalls.prctl, prctl.setDumpable, process.dumpable, 0, 0, 0);
-    }
+    for (const tid of skeleton.threads.values()) become(skeleton, tid, credentials, process.dumpable);
   },
 };
 
-function become(skeleton: Skeleton, tid: number, state: CredentialsState): void {
+function become(skeleton: Skeleton, tid: number, state: CredentialsState, dumpable: 0 | 1 | 2): void {
   if (state.groups.length > mostGroups) {
     const what = `the process is in ${state.groups.length} groups; no more than ${mostGroups} can be given`;
     throw new MigrationError('identity-refused', what, { object: 'supplementary groups' });
@@ -85,6 +81,10 @@ function become(skeleton: Skeleton, tid: number, state: CredentialsState): void 
   }
   if (state.noNewPrivileges)
     batch.add('prctl(PR_SET_NO_NEW_PRIVS)', syscalls.prctl, prctl.setNoNewPrivileges, 1, 0, 0, 0);
+  // Changing ids has reset it for all threads. The value 2 follows from the ids and cannot be asked for.
+  if (dumpable !== 2) {
+    batch.add('prctl(PR_SET_DUMPABLE)', syscalls.prctl, prctl.setDumpable, dumpable, 0, 0, 0);
+  }
   skeleton.run(batch, tid);
   // Numbers beyond the kernel's last capability are EINVAL; setfs[ug]id return the old id.
   batch.check((index) => dropped.includes(index) || index === cleared || index === raised);

@@ -57,6 +57,7 @@ function targetProcesses(hosts: TwoHosts, program: string): number[] {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
         .split('\0')
+        .filter((word) => !word.startsWith('-'))
         .slice(0, 3)
         .join(' ')
         .includes(program);

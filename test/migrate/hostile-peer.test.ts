@@ -3,11 +3,13 @@
  * Peers that hold the secret and break the rules. Whatever they say, the agent answers `failed` or ends the session,
  * is there for the next one, and nothing of theirs stays behind.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hostFacts } from '../../shared/host-facts.js';
 import type { Description } from '../../shared/state/files.js';
+import { pack } from '../../shared/state/packed.js';
 import {
   innerPid,
   memory,
@@ -69,7 +71,7 @@ const finish = (change = {}) => ({
   vdso: null,
   ...change,
 });
-const adjust = (state = {}) => ({ type: 'adjust', state });
+const adjust = (state = {}) => ({ type: 'adjust', state: pack(state) });
 const rehearse = () => ({ ...finish(), type: 'rehearse', state: {} });
 
 for (const [type, message] of Object.entries(fromSource())) {
@@ -137,6 +139,16 @@ hostile('differences twice', async (peer) => {
   await peer.walk([build(), 'built'], [settle(), 'settled']);
   await peer.walk([adjust(), null], [adjust(), null]);
   await assertRefused(peer, finish(), /not due/);
+});
+
+hostile('differences that are no state', async (peer) => {
+  await peer.introduce();
+  await peer.walk(
+    [build(), 'built'],
+    [settle(), 'settled'],
+    [{ type: 'adjust', state: Uint8Array.of(0x81, 0xa1, 0x78, 0xc1) }, null],
+  );
+  await assertRefused(peer, finish(), /a state that is none/);
 });
 
 hostile('overlapping mappings', async (peer) => {

@@ -14,9 +14,18 @@ export function lookAt(pid: number): string[] {
   for (const tid of readdirSync(`/proc/${pid}/task`)) {
     const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
     const stopped = /^State:\s*[tT]/m.test(status) ? ' stopped' : '';
-    lines.push(`thread ${tid}${stopped} ${status.match(fields)!.join(' ').replace(/\s+/g, ' ')}`);
+    const shown = withoutDelivered(status).match(fields)!.join(' ').replace(/\s+/g, ' ');
+    lines.push(`thread ${tid}${stopped} ${shown}`);
   }
   return [...lines, ...mappings(pid)];
+}
+
+/** A signal that is pending and not blocked is just being delivered: the next look would not show it. */
+function withoutDelivered(status: string): string {
+  const blocked = BigInt(`0x${/^SigBlk:\t([0-9a-f]+)$/m.exec(status)![1]}`);
+  return status.replaceAll(/^(SigPnd|ShdPnd):\t([0-9a-f]+)$/gm, (_, name: string, set: string) => {
+    return `${name}:\t${(BigInt(`0x${set}`) & blocked).toString(16).padStart(16, '0')}`;
+  });
 }
 
 function mappings(pid: number): string[] {

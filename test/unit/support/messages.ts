@@ -1,5 +1,6 @@
 /** One fixed message of each kind, with every field set. */
 import type { FromSource, FromTarget } from '../../../shared/protocol/messages.js';
+import { pack } from '../../../shared/state/packed.js';
 import { fileMapping, mapping } from './mappings.js';
 import { sampleState, stamp } from './state.js';
 
@@ -53,7 +54,7 @@ export function fromSource(): Messages<FromSource> {
     layout: { type: 'layout', mappings },
     round: { type: 'round', number: 3, frames: 70000 },
     settle: { type: 'settle', frames: 70001, state: { directories } },
-    adjust: { type: 'adjust', state: { directories, timers } },
+    adjust: { type: 'adjust', state: pack({ directories, timers }) },
     finish: {
       type: 'finish',
       frames: 70002,
