@@ -53,12 +53,14 @@ int main(int argc, char** argv) {
   must(ioctl(userfault, UFFDIO_REGISTER, &registration) == 0, "UFFDIO_REGISTER");
   give_to_somebody_else(userfault);
   ready();
-  for (uint64_t seed = 1; !check_wanted(); seed++) {
+  uint64_t seed = 1;
+  for (; !check_wanted(); seed++) {
     expect_words("watched memory", memory, kBytes, seed);
     fill_words(memory, kBytes, seed + 1);
-    if (program.sabotage) memory[4711] ^= 1;
     sleep_ms(20);
   }
+  if (program.sabotage) memory[4711] ^= 1;
+  expect_words("watched memory", memory, kBytes, seed);
   check_common();
   return finish();
 }
