@@ -21,6 +21,8 @@ export function programVdso(pid: number, mappings: readonly Mapping[], auxv: Buf
   if (!own) return null;
   const ownImage = bytesOf(pid, own);
   const kernel = digestOf(ownImage);
+  // Of a 32-bit program, whose auxiliary vector is another one too: it is refused for that, in better words.
+  if (!isVdsoImage(ownImage)) return { start: own.start, image: ownImage, kernel };
   const known = parseAuxv(auxv).find(([type]) => type === AuxiliaryType.vdso)?.[1] ?? 0n;
   const carried = mappings.find(
     ({ start, end, read, path }) => start <= known && known < end && read && path === '',
