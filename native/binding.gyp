@@ -38,7 +38,8 @@
         "src/child_watch.cc",
         "src/scheduling.cc",
         "src/proc_files.cc",
-        "src/host.cc"
+        "src/host.cc",
+        "src/vdso.cc"
       ],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],

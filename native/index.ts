@@ -473,6 +473,14 @@ interface Addon {
   clockNow(clock: number): bigint;
   /** The time-stamp counter and CLOCK_MONOTONIC_RAW (nanoseconds) at one moment. */
   timeStampCounter(): [counter: bigint, rawNs: bigint];
+
+  // vdso.cc
+  /** Pages of this very process that nobody else can read ([vvar]); null for those that the kernel leaves out. */
+  readOwnPages(address: bigint, pages: number): (Buffer | null)[];
+  /** Single-steps a stopped task of ours (never one of a source) until it is outside of the ranges; what it reads of the
+   *  time stamp counter meanwhile is `timeStamp`. SIGTRAP must not be blocked in it. Returns the number of steps.
+   *  Throws EFAULT where it raises a signal, ELOOP after `most` steps. */
+  stepOut(tid: number, ranges: Ranges, timeStamp: bigint, most: number): number;
 }
 
 /** The tiny static program a migrated process begins as. */

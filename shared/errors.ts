@@ -203,7 +203,7 @@ export const catalogue = {
   'architecture-differs': { exit: ExitCode.refused, advice: 'Move between hosts of one architecture.' },
   'kernel-differs': {
     exit: ExitCode.refused,
-    advice: 'The vdso of the two kernels differs; boot the same kernel on both hosts.',
+    advice: "The program's vdso does not fit the target's; use the same kernel there, or a newer one.",
   },
   'cpu-features': {
     exit: ExitCode.refused,

@@ -1,13 +1,12 @@
 /** What this host tells the other one before anything moves: preflight compares the two. */
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { native } from '../native/index.js';
 import { extendedStatesOf, featuresOf } from './cpu-features.js';
 import { AuxiliaryType, parseAuxv } from './proc/auxv.js';
-import { parseMaps } from './proc/mappings.js';
 import type { Clocks, HostFacts } from './protocol/messages.js';
 import { pageBytes } from './ranges.js';
+import { ownVdso } from './vdso.js';
 import { productVersion } from './version.js';
 
 /** Takes some 20 ms: the time-stamp counter is measured. */
@@ -22,7 +21,7 @@ export function hostFacts(): HostFacts {
     hostname: os.hostname(),
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     pageBytes: Number(pageBytes),
-    vdso: vdsoDigest(process.pid),
+    vdso: ownVdso().digest,
     cpuFeatures: featuresOf(native.cpuid, enabled, auxiliary.get(AuxiliaryType.hardwareCapabilities2) ?? 0n),
     extendedStates: extendedStatesOf(native.cpuid, enabled),
     possibleCpus: highestCpu(readFileSync('/sys/devices/system/cpu/possible', 'utf8')) + 1,
@@ -44,13 +43,6 @@ export function clocksNow(): Clocks {
     monotonicNs: native.clockNow(clockIds.monotonic),
     boottimeNs: native.clockNow(clockIds.boottime),
   };
-}
-
-/** SHA-256 of the vdso a process sees: it is the same in all processes of a kernel. */
-export function vdsoDigest(pid: number): string {
-  const vdso = parseMaps(readFileSync(`/proc/${pid}/maps`, 'utf8')).find(({ path }) => path === '[vdso]');
-  const bytes = vdso ? native.readMemory(pid, vdso.start, Number(vdso.end - vdso.start)) : Buffer.alloc(0);
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** The highest number in a list of CPUs such as "0-3,8": cpuset(7). Pure. */

@@ -55,12 +55,12 @@ export function detectBlockers(inspection: Inspection, pipes: PipeCensus): Block
  * The same once more of the stopped process: what it did since preflight stands in the way as well. The mappings are
  * left out, as each look at them has its own check.
  */
-export function detectSince(inspection: Omit<Inspection, 'mappings'>, pipes: PipeCensus): Blocker[] {
+export function detectSince(inspection: Omit<Inspection, 'mappings' | 'vdso'>, pipes: PipeCensus): Blocker[] {
   const { process, view } = inspection;
   return [
     ...detectThreads(view),
     ...detectChildren(process.pid, view),
-    ...detectAll({ ...inspection, mappings: [] }, pipes),
+    ...detectAll({ ...inspection, mappings: [], vdso: null }, pipes),
   ];
 }
 

@@ -47,6 +47,7 @@ export async function handOver(
     // The target puts it in place while we still look for pages.
     conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
     assertUnblocked();
+    const vdso = stopper.unfinished(frozen, final.mappings);
     const changedFiles = await changedSince(files, state, final.layout);
     clock.mark('capture');
     const { sent: lastRound, dropped, guards } = await precopy.finish(final, () => clock.mark('scan'));
@@ -57,6 +58,7 @@ export async function handOver(
       dropped: dropped.map(pairOf),
       guards: guards.map(pairOf),
       changedFiles,
+      vdso,
     });
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');
@@ -85,7 +87,7 @@ export async function handOver(
  */
 async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<FrozenProcess> {
   for (let tries = 1; ; tries += 1) {
-    const frozen = stopper.freeze();
+    const frozen = await stopper.freezeToLeave();
     try {
       if (tries === mostFreezes || !precopy.moved) return frozen;
     } catch (error) {

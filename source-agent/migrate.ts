@@ -80,7 +80,8 @@ async function travel(
   const stacks = new StackWatch(acquaintance, options.force);
 
   const sent = new native.SentPages();
-  const stopper = new Stopper(process, pipes, stacks);
+  const foreignVdso = inspection.vdso?.kernel === acquaintance.there.vdso ? null : inspection.vdso;
+  const stopper = new Stopper(process, pipes, stacks, foreignVdso);
   const selection = new TrackerSelection(options.tracker, stopper, sent);
   using rehearsal = tryRehearsal(pipes, selection, notes);
   const channel = await conversation.session.pageChannel(0);
@@ -255,6 +256,7 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
       guards: [],
       state: { threads: state.threads },
       changedFiles: [],
+      vdso: null,
     },
     buildMs,
     'rehearsed',

@@ -89,7 +89,7 @@ export async function offer(
 }
 
 function offerOf(inspection: Inspection, files: NeededFile[], options: OfferOptions): FromSource {
-  const { process, view } = inspection;
+  const { process, view, vdso } = inspection;
   const { status } = view.leader;
   return {
     type: 'offer',
@@ -101,6 +101,7 @@ function offerOf(inspection: Inspection, files: NeededFile[], options: OfferOpti
     files,
     effectiveUid: status.uids[1],
     hardLimits: process.limits().map(({ hard }) => hard),
+    vdso,
   };
 }
 

@@ -5,10 +5,11 @@ import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { changeOf, isOfFile, type LayoutChange } from '../shared/layout.js';
 import { changeOfSplices, type Splice, splice } from '../shared/layout-splices.js';
-import { isSpecial } from '../shared/proc/mappings.js';
+import type { ProgramVdso } from '../shared/protocol/messages.js';
 import { type AddressRange, formatRange, mergeRanges, overlaps } from '../shared/ranges.js';
 import type { Mapping } from '../shared/state/memory.js';
 import { addAdvice, addLock, isLockedAlike } from './advice.js';
+import { KernelMappings } from './kernel-mappings.js';
 import { applyLabels, type Labelled } from './labels.js';
 import type { Skeleton } from './skeleton.js';
 
@@ -19,7 +20,6 @@ const mapAnonymous = 0x20;
 const mapGrowsDown = 0x100;
 const mapNoReserve = 0x4000;
 const mapFixedNoReplace = 0x100000;
-const moveFixed = 3; // MREMAP_MAYMOVE | MREMAP_FIXED
 
 export class AddressSpace {
   #layout: Mapping[] = [];
@@ -28,7 +28,14 @@ export class AddressSpace {
   /** This kernel has no names for memory, and some has one. */
   unnamed = false;
 
-  constructor(private readonly skeleton: Skeleton) {}
+  readonly #kernel: KernelMappings;
+
+  constructor(
+    private readonly skeleton: Skeleton,
+    readonly vdso: ProgramVdso,
+  ) {
+    this.#kernel = new KernelMappings(skeleton, vdso);
+  }
 
   get layout(): readonly Mapping[] {
     return this.#layout;
@@ -44,7 +51,7 @@ export class AddressSpace {
   /** Removes the skeleton's own mappings, puts the kernel's where the source has them, and maps the rest. */
   build(layout: Mapping[]): void {
     this.skeleton.mapStub(layout);
-    this.#placeSpecial(layout);
+    this.#kernel.place(layout);
     this.#apply(changeOf([], layout));
     this.#layout = layout;
   }
@@ -55,6 +62,7 @@ export class AddressSpace {
     const { stub } = this.skeleton;
     if (splices.some(({ insert }) => insert.some((mapping) => overlaps(mapping, stub))))
       this.skeleton.moveStub(layout);
+    this.#kernel.giveWay(layout);
     this.#apply(changeOfSplices(this.#layout, splices));
     this.#layout = layout;
   }
@@ -79,33 +87,9 @@ export class AddressSpace {
     batch.check();
   }
 
-  #placeSpecial(layout: readonly Mapping[]): void {
-    const own = this.skeleton.mappings().filter((mapping) => !overlaps(mapping, this.skeleton.stub));
-    const here = own.filter((mapping) => isSpecial(mapping) && mapping.path !== '[vsyscall]');
-    const wanted = layout.filter(({ kind }) => kind === 'special');
-    assertSameShape(here, wanted);
-    const batch = new CallBatch();
-    for (const mapping of own) {
-      if (isSpecial(mapping)) continue;
-      batch.add('munmap', syscalls.munmap, mapping.start, mapping.end - mapping.start);
-    }
-    // The old and the new places may overlap: go by way of a place that neither has. Relative distances stay.
-    if (here.some(({ start }, i) => start !== wanted[i]!.start)) {
-      const base = here[0]!.start;
-      const away = this.skeleton.stub.end + 0x100000n;
-      const move = (from: bigint, to: bigint, bytes: bigint) =>
-        batch.add('mremap', syscalls.mremap, from, bytes, bytes, moveFixed, to);
-      for (const { start, end } of here) move(start, away + (start - base), end - start);
-      here.forEach(({ start, end }, i) => {
-        move(away + (start - base), wanted[i]!.start, end - start);
-      });
-      const vdso = here.findIndex(({ path }) => path === '[vdso]');
-      this.skeleton.run(batch);
-      this.skeleton.moveGadget(wanted[vdso]!.start - here[vdso]!.start);
-    } else {
-      this.skeleton.run(batch);
-    }
-    batch.check();
+  /** Leads the program's entry points to this kernel's, when its pages have landed. */
+  connect(): void {
+    this.#kernel.connect();
   }
 
   #apply({ unmap, map, adjust }: LayoutChange): void {
@@ -221,26 +205,4 @@ function flagsOf({ kind, growsDown, noReserve }: Mapping): number {
     (growsDown ? mapGrowsDown : 0) |
     (noReserve ? mapNoReserve : 0)
   );
-}
-
-function assertSameShape(
-  here: readonly (AddressRange & { path: string })[],
-  wanted: readonly Mapping[],
-): void {
-  const shape = (ranges: readonly AddressRange[], names: readonly string[]) =>
-    ranges.map(({ start, end }, i) => `${names[i]}+${end - start}`).join();
-  const ours = shape(
-    here,
-    here.map(({ path }) => path),
-  );
-  const theirs = shape(
-    wanted,
-    wanted.map(({ name }) => name),
-  );
-  if (ours !== theirs) {
-    throw new MigrationError(
-      'kernel-differs',
-      `the kernel's own mappings differ: ${theirs} there, ${ours} here`,
-    );
-  }
 }

@@ -1,7 +1,10 @@
 /** Preflight on the target: what the two hosts differ in, and what their files do. */
-import type { Blocker } from '../shared/errors.js';
+import { type Blocker, MigrationError } from '../shared/errors.js';
 import { formFor, identityOf, isSameInode, stampOf } from '../shared/file-identity.js';
-import type { HostFacts, NeededFile } from '../shared/protocol/messages.js';
+import { redirect } from '../shared/injection/x86-64/vdso-entries.js';
+import type { FromSource, HostFacts, NeededFile } from '../shared/protocol/messages.js';
+
+type Offer = Extract<FromSource, { type: 'offer' }>;
 
 /** Clocks of one frequency are calibrated at each boot, and come out some parts in a million apart. */
 const tolerablePerMillion = 1000;
@@ -24,13 +27,6 @@ export function compareHosts(source: HostFacts, target: HostFacts): Blocker[] {
       'architecture-differs',
       `pages have ${source.pageBytes} bytes there and ${target.pageBytes} here`,
       'page size',
-    );
-  }
-  if (source.vdso !== target.vdso) {
-    differ(
-      'kernel-differs',
-      `the vdso of ${source.kernelRelease} is not that of ${target.kernelRelease}`,
-      'vdso',
     );
   }
   compareCpus(source, target, differ);
@@ -82,6 +78,19 @@ export function isOlder(release: string, than: string): boolean {
   const [a, b] = [release, than].map((text) => /^(\d+)\.(\d+)/.exec(text)?.slice(1).map(Number));
   if (!a || !b) return release !== than;
   return a[0]! < b[0]! || (a[0] === b[0] && a[1]! < b[1]!);
+}
+
+/** What keeps the program's entry points into the kernel from being led to this one's. */
+export function compareVdso({ vdso }: Offer, own: { image: Uint8Array; digest: string }): Blocker[] {
+  const blocker = (what: string): Blocker => ({ code: 'kernel-differs', what, object: 'vdso' });
+  if (!vdso) return [blocker('the program has unmapped the vdso')];
+  if (vdso.kernel === own.digest) return [];
+  try {
+    return redirect(vdso.image, own.image).obstacles.map(blocker);
+  } catch (error) {
+    if (error instanceof MigrationError && error.code === 'kernel-differs') return [blocker(error.message)];
+    throw error;
+  }
 }
 
 /** What no program breaks on, and a person should know. Pure. */

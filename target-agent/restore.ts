@@ -9,7 +9,7 @@ import { CallBatch } from '../shared/injection/batch.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { type Kind, kindsInOrder } from '../shared/kinds.js';
 import { PhaseClock } from '../shared/phases.js';
-import type { FromSource } from '../shared/protocol/messages.js';
+import type { FromSource, ProgramVdso } from '../shared/protocol/messages.js';
 import type { AddressRange } from '../shared/ranges.js';
 import type { State } from '../shared/state/index.js';
 import type { Mapping } from '../shared/state/memory.js';
@@ -24,6 +24,7 @@ import { finishAll, settleAll } from './restore/index.js';
 import { armWaits, load } from './restore/threads.js';
 import { Skeleton } from './skeleton.js';
 import type { StandardStreams } from './standard-streams.js';
+import { finishVdso } from './vdso-exit.js';
 
 type Message<Type extends FromSource['type']> = Extract<FromSource, { type: Type }>;
 
@@ -54,19 +55,19 @@ export class Restoration implements Disposable {
   }
 
   /** Makes the process at its id, its address space laid out. Returns what the agent fills it through. */
-  build({ mappings, state }: Message<'build'>): { memory: number; userfault: number } {
+  build({ mappings, state }: Message<'build'>, vdso: ProgramVdso): { memory: number; userfault: number } {
     if (this.#skeleton) throw new MigrationError('protocol-violation', 'it has been built already');
     assertAllowed(state);
     const skeleton = Skeleton.create(state.process.pid, highestOf(state.files.descriptors) + helperDistance);
-    this.#raise(skeleton, mappings, state);
+    this.#raise(skeleton, mappings, state, vdso);
     assertAvailable(skeleton, mappings);
     this.#userfault = openUserfault(skeleton, this.#space!.fillable);
     return { memory: skeleton.memory, userfault: this.#userfault };
   }
 
-  #raise(skeleton: Skeleton, mappings: readonly Mapping[], state: State): void {
+  #raise(skeleton: Skeleton, mappings: readonly Mapping[], state: State, vdso: ProgramVdso): void {
     this.#skeleton = skeleton;
-    this.#space = new AddressSpace(skeleton);
+    this.#space = new AddressSpace(skeleton, vdso);
     this.#space.build([...mappings]);
     this.#files = new OpenFiles(skeleton, this.streams);
     this.#state = state;
@@ -110,7 +111,8 @@ export class Restoration implements Disposable {
     try {
       const skeleton = Skeleton.create(null, helperDistance);
       const state = played(this.#state!, skeleton.innerPid);
-      standIn.#raise(skeleton, sample(this.#space!.layout).map(weightless), state);
+      const { layout, vdso } = this.#space!;
+      standIn.#raise(skeleton, sample(layout, vdso.start).map(weightless), state, vdso);
       standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
       standIn.adjust({ type: 'adjust', state: pack({ threads: state.threads }) });
       return await standIn.finish({ ...message, type: 'finish' });
@@ -149,7 +151,10 @@ export class Restoration implements Disposable {
     clock.mark('drop');
     complete(this.skeleton, this.#space!.layout, message.guards);
     const { skeleton } = this;
-    const { threads } = this.#state!;
+    const threads = message.vdso
+      ? finishVdso(skeleton, this.#state!, message.vdso, this.#space!.vdso)
+      : this.#state!.threads;
+    this.#space!.connect();
     armWaits(skeleton, threads);
     skeleton.unmapStub();
     load(skeleton, threads);
@@ -196,10 +201,14 @@ function played(state: State, pid: number): State {
   };
 }
 
-/** Both ends of a layout and the kernel's own mappings: enough for a stand-in, however many mappings there are. */
-function sample(layout: readonly Mapping[]): readonly Mapping[] {
+/**
+ * Both ends of a layout, the kernel's own mappings and the vdso that the program knows: enough for a stand-in, however
+ * many mappings there are.
+ */
+function sample(layout: readonly Mapping[], vdso: bigint): readonly Mapping[] {
   const most = 256;
-  return layout.filter(({ kind }, i) => kind === 'special' || i < most || i >= layout.length - most);
+  const isNeeded = ({ kind, start, end }: Mapping) => kind === 'special' || (start <= vdso && vdso < end);
+  return layout.filter((mapping, i) => i < most || i >= layout.length - most || isNeeded(mapping));
 }
 
 /** A mapping that takes no memory, however large it is. */

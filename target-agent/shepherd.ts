@@ -10,9 +10,10 @@ import { asMigrationError, type Blocker, MigrationError } from '../shared/errors
 import { sortOut } from '../shared/force.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
+import { ownVdso } from '../shared/vdso.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
 import { type FromShepherd, ToShepherd } from './local-messages.js';
-import { compareFiles, compareIdentities, identify, withinLimit } from './preflight.js';
+import { compareFiles, compareIdentities, compareVdso, identify, withinLimit } from './preflight.js';
 import { Restoration } from './restore.js';
 import { detectShortages } from './shortages.js';
 import { StandardStreams } from './standard-streams.js';
@@ -110,7 +111,12 @@ class Shepherd {
     this.#offer = offer;
     const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
     const { compared, bytes, blockers: beyond } = withinLimit(unsure, offer.compareContents);
-    const found = [...detectShortages(offer, stateDirectory), ...blockers, ...beyond];
+    const found = [
+      ...detectShortages(offer, stateDirectory),
+      ...compareVdso(offer, ownVdso()),
+      ...blockers,
+      ...beyond,
+    ];
     if (compared.length === 0) this.#judge(found, []);
     else {
       // Both hosts read at the same time.
@@ -142,10 +148,10 @@ class Shepherd {
 
   #build(message: Message<'build'>): void {
     if (!this.#accepted) throw new MigrationError('protocol-violation', 'the offer was not accepted');
-    const { migration, stdio } = this.#offer!;
+    const { migration, stdio, vdso } = this.#offer!;
     this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
     this.#restoration = new Restoration(this.#streams, this.#acceptedFiles);
-    const { memory, userfault } = this.#restoration.build(message);
+    const { memory, userfault } = this.#restoration.build(message, vdso!);
     this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
     native.sendDescriptors(transferDescriptor, [memory, userfault]);
   }

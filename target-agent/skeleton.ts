@@ -39,10 +39,12 @@ export class Skeleton implements Disposable {
   ) {
     this.helper = helper;
     this.pidfd = native.pidfdOpen(pid);
-    this.memory = openSync(`/proc/${pid}/mem`, 'r+');
     this.threads.set(innerPid, pid);
     const [state] = native.seizeAndStop([pid], options, stopMs);
     if (state!.state !== 'stopped') throw new MigrationError('target-failed', 'the skeleton ended by itself');
+    // Only now is it sure to be the skeleton's own: exec wakes the parent of a vfork before it leaves the parent's
+    // memory (fs/exec.c, exec_mmap); to become its tracer, one has to wait until it is through.
+    this.memory = openSync(`/proc/${pid}/mem`, 'r+');
     // Signals that are queued for the program wait until it is itself; new threads inherit this.
     native.writeThread(pid, undefined, undefined, everySignal);
     const vdso = this.mappings().find(({ path }) => path === '[vdso]');

@@ -22,6 +22,7 @@ void InitChildWatch(Napi::Env env, Napi::Object exports);
 void InitScheduling(Napi::Env env, Napi::Object exports);
 void InitProcFiles(Napi::Env env, Napi::Object exports);
 void InitHost(Napi::Env env, Napi::Object exports);
+void InitVdso(Napi::Env env, Napi::Object exports);
 }  // namespace godwit
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -46,6 +47,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitScheduling(env, exports);
   InitProcFiles(env, exports);
   InitHost(env, exports);
+  InitVdso(env, exports);
   return exports;
 }
 

@@ -35,7 +35,7 @@ export const HostFacts = v.strictObject({
   hostname: text,
   bootId: text,
   pageBytes: count,
-  /** Hash of the vdso's bytes: programs hold pointers into it. */
+  /** Hash of the vdso's bytes: where it differs, the program's entry points are led to the target's. */
   vdso: digest,
   /** Names of what programs may use, as CPUID tells them: shared/cpu-features.ts. */
   cpuFeatures: list(v.pipe(v.string(), v.maxLength(64)), 1024),
@@ -59,6 +59,26 @@ export type HostFacts = v.InferOutput<typeof HostFacts>;
 /** What the clocks of a host show when its hello is written. */
 export const Clocks = v.strictObject({ realtimeNs: word, monotonicNs: word, boottimeNs: word });
 export type Clocks = v.InferOutput<typeof Clocks>;
+
+/** The vdso a program holds pointers into: see shared/vdso.ts. */
+export const ProgramVdso = v.strictObject({
+  /** Where the program's pointers lead. */
+  start: address,
+  /** What lies there. */
+  image: bytes(1 << 16),
+  /** Hash of the vdso of the kernel it runs on, as the program sees it. */
+  kernel: digest,
+});
+export type ProgramVdso = v.InferOutput<typeof ProgramVdso>;
+
+/** What threads need that were stopped inside of a vdso which the target does not have: see source-agent/vdso-exit.ts. */
+export const UnfinishedVdso = v.strictObject({
+  /** The kernel's own code and data in the program: it is there while they finish, and no longer. */
+  memory: list(v.strictObject({ start: pageAddress, bytes: bytes(1 << 16) }), 64),
+  /** The time stamp counter of the source. */
+  timeStamp: word,
+});
+export type UnfinishedVdso = v.InferOutput<typeof UnfinishedVdso>;
 
 /** A file that must be the same on both sides. `mapped`: its code or data is part of the program's memory. */
 export const NeededFile = v.strictObject({
@@ -118,6 +138,8 @@ const Offer = v.strictObject({
   hardLimits: list(word, 16),
   /** Where standard streams that lead out go: log, null or a path. */
   stdio: text,
+  /** Null where the program has unmapped it. */
+  vdso: v.nullable(ProgramVdso),
 });
 
 /** What tells a file's content: see shared/file-identity.ts. */
@@ -159,6 +181,8 @@ const Finish = v.strictObject({
   guards: Ranges,
   /** Files whose stamp changed since preflight, with their content now. */
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
+  /** Null where no thread is inside. */
+  vdso: v.nullable(UnfinishedVdso),
 });
 
 /** What the freeze will look like: the target goes through it with a stand-in, so that nothing in it is done for the first time. */

@@ -23,7 +23,8 @@ export const restoreSignals: Restore = {
   },
 };
 
-function setActions(skeleton: Skeleton, { actions }: SignalsState): void {
+/** Dispositions of all signals. */
+export function setActions(skeleton: Skeleton, { actions }: SignalsState): void {
   const table = Buffer.alloc(65 * actionBytes);
   for (const { signal, handler, flags, restorer, mask } of actions) {
     [handler, flags, restorer, mask].forEach((word, i) => {

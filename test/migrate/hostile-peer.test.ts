@@ -16,6 +16,7 @@ import {
   modestMappings,
   modestOffer,
   modestState,
+  modestVdso,
   othersAfter,
   Peer,
   processesOf,
@@ -68,6 +69,7 @@ const finish = (change = {}) => ({
   dropped: [],
   guards: [],
   changedFiles: [],
+  vdso: null,
   ...change,
 });
 const adjust = (state = {}) => ({ type: 'adjust', state: pack(state) });
@@ -192,6 +194,47 @@ hostile('a mapping over another', async (peer) => {
   await peer.introduce();
   await peer.walk([build(), 'built']);
   await assertRefused(peer, { type: 'layout', splices: [{ at: 1, remove: 0, insert: [memory] }] }, /overlap/);
+});
+
+/** The same code, said to be of a kernel that nobody knows. */
+const foreignVdso = () => ({ ...modestVdso(), kernel: 'f'.repeat(64) });
+
+hostile("a mapping right over this kernel's own, which are out of the way", async (peer) => {
+  await peer.introduce({ vdso: foreignVdso() });
+  await peer.walk([build(), 'built']);
+  const holes = [
+    [0x1000000000n, 0x3fff00000000n],
+    [0x3fff80000000n, 0x7e0000000000n],
+  ];
+  let inserted = 0;
+  for (const [start, end] of holes) {
+    const wide = { ...memory, start: start!, end: end!, noReserve: true, protection: 0 };
+    await peer.walk([{ type: 'layout', splices: [{ at: 1, remove: inserted, insert: [wide] }] }, 'applied']);
+    inserted = 1;
+  }
+  await peer.walk(
+    [{ type: 'layout', splices: [{ at: 1, remove: 1, insert: [] }] }, 'applied'],
+    [settle(), 'settled'],
+    [adjust(), null],
+    [finish(), 'prepared'],
+  );
+});
+
+hostile('a foreign vdso that is not mapped', async (peer) => {
+  await peer.introduce({ vdso: { ...foreignVdso(), start: 0x5000n } });
+  await assertRefused(peer, build(), /not mapped/);
+});
+
+hostile('a foreign vdso that is no image', async (peer) => {
+  await peer.introduce({ vdso: { ...foreignVdso(), image: Buffer.alloc(4096) } });
+  await assertRefused(peer, build(), /offer was (not )?accepted/);
+});
+
+hostile("another kernel's data in the place of the program's", async (peer) => {
+  await peer.introduce({ vdso: foreignVdso() });
+  await peer.walk([build(), 'built'], [settle(), 'settled'], [adjust(), null]);
+  const vdso = { memory: [{ start: memory.start, bytes: Buffer.alloc(4096) }], timeStamp: 0n };
+  await assertRefused(peer, finish({ vdso }), /EEXIST|exists/);
 });
 
 hostile('a page outside of all mappings', async (peer) => {

@@ -42,6 +42,7 @@ const runs: Record<string, string[][]> = {
   six: [[], ['--no-epoll'], ['--tolerate-eintr']],
   threads: [[]],
   uts: [[], ['--unshare']],
+  vdso: [[], ['--handler', '--ignore-trap']],
   watched: [[]],
   writer: [['--mb', '32', '--rate', '50', '--window', '8']],
 };

@@ -16,6 +16,7 @@ import { flatten } from '../../shared/ranges.js';
 import { parseSecret } from '../../shared/secret.js';
 import type { State } from '../../shared/state/index.js';
 import type { Mapping } from '../../shared/state/memory.js';
+import { programVdso } from '../../shared/vdso.js';
 import { mapping } from '../unit/support/mappings.js';
 import { fromSource } from '../unit/support/messages.js';
 import { sampleState, stamp } from '../unit/support/state.js';
@@ -117,8 +118,16 @@ export function modestOffer(): Extract<FromSource, { type: 'offer' }> {
     files: [],
     hardLimits: [],
     stdio: 'null',
+    vdso: modestVdso(),
   };
 }
+
+/** That of this kernel. */
+export function modestVdso() {
+  return programVdso(process.pid, parseMaps(readFileSync('/proc/self/maps', 'utf8')), noVector)!;
+}
+
+const noVector = Buffer.alloc(16);
 
 /** The special mappings as this kernel makes them, and one of memory. */
 export function modestMappings(): Mapping[] {

@@ -61,6 +61,7 @@ export function fromSource(): Messages<FromSource> {
       effectiveUid: 1000,
       hardLimits: [2n ** 64n - 1n, 1024n],
       stdio: 'log',
+      vdso: { start: 0x7ffd00000000n, image: Buffer.from('\x7fELF', 'latin1'), kernel: digest },
     },
     identities: {
       type: 'identities',
@@ -81,6 +82,7 @@ export function fromSource(): Messages<FromSource> {
       dropped: [[0x500000n, 0x501000n]],
       guards: [[0x502000n, 0x503000n]],
       changedFiles: [{ path: '/var/log/x', size: 1001n, sha256: digest }],
+      vdso: { memory: [{ start: 0x7ffd00000000n, bytes: Buffer.of(1, 2, 3) }], timeStamp: 2n ** 63n },
     },
     rehearse: {
       type: 'rehearse',
@@ -89,6 +91,7 @@ export function fromSource(): Messages<FromSource> {
       guards: [],
       state: { directories },
       changedFiles: [],
+      vdso: null,
     },
     commit: { type: 'commit' },
     abort: { type: 'abort', reason: 'the migration was interrupted' },
