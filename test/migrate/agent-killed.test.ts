@@ -202,7 +202,10 @@ test('the comparison sees what an agent would leave behind', async () => {
   assert.equal(differences(before, lookAt(program.pid)), []);
   assert.not.equal(differences([...before, 'descriptor 77 socket:[1]'], lookAt(program.pid)), []);
   program.signal('SIGSTOP');
-  assert.ok((await untouched(program.pid, before, 100)).some((line) => line.includes('stopped')));
+  // The signal takes its time to arrive.
+  const deadline = performance.now() + scaled(10_000);
+  const stopped = () => differences(before, lookAt(program.pid)).some((line) => line.includes('stopped'));
+  while (!stopped()) assert.ok(performance.now() < deadline, 'the comparison does not see a stopped process');
   program.signal('SIGCONT');
   assert.equal(await untouched(program.pid, before), []);
 });
