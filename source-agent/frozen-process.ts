@@ -93,9 +93,8 @@ export class FrozenProcess implements Disposable {
     const { tid } = image;
     const maskInForce = maskWhileWaiting(this.process.pid, image);
     const signals = [...this.pending, ...image.pending];
-    const remaining = waits.remaining(tid, image.registers, asleep.get(tid), (address, bytes) =>
-      this.read(address, bytes),
-    );
+    const read = (address: bigint, bytes: number) => this.read(address, bytes);
+    const remaining = waits.remaining(tid, image.registers, asleep.get(tid), this.#heldSinceNs, read);
     const wait = remaining && new FrozenWait(this.process.pid, image, remaining.place, remaining.ns);
     const restartable = asRestartable(image.registers);
     const goingOn = wait ? wait.goingOn(restartable) : restartable;

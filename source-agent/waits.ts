@@ -25,11 +25,13 @@ export interface SleepObservation {
   sleepsIn: string;
   /** How often it had gone to sleep by then. */
   sleeps: number;
+  /** When that was: CLOCK_MONOTONIC of this host, nanoseconds. */
+  atNs: bigint;
 }
 
 export type Observations = ReadonlyMap<number, SleepObservation>;
 
-const nothing: SleepObservation = { sleptNs: 0n, sleepsIn: '', sleeps: 0 };
+const nothing: SleepObservation = { sleptNs: 0n, sleepsIn: '', sleeps: 0, atNs: 0n };
 
 /** The scheduler's clock follows the processor's; that of time-outs is corrected by at most 500 in a million. */
 const clockDrift = 2000n;
@@ -45,6 +47,7 @@ export function observeSleepers(
   );
   const observations = new Map<number, SleepObservation>();
   const clocks = new Map<number, bigint>();
+  const atNs = process.hrtime.bigint();
   tids.forEach((tid, i) => {
     const [wchan, sched] = [files[i * 2]!, files[i * 2 + 1]!];
     if (typeof wchan === 'number' || typeof sched === 'number') return;
@@ -58,7 +61,7 @@ export function observeSleepers(
     }
     const { execStartNs, sleeps } = parseSched(sched.toString());
     const sleptNs = clock > execStartNs ? clock - execStartNs : 0n;
-    observations.set(tid, { sleptNs: sleptNs - sleptNs / clockDrift, sleepsIn, sleeps });
+    observations.set(tid, { sleptNs: sleptNs - sleptNs / clockDrift, sleepsIn, sleeps, atNs });
   });
   return observations;
 }
@@ -106,18 +109,19 @@ export class WaitClock {
 
   /**
    * What remains of a thread's relative wait; null for every other thread and for waits without an end. `asStopped`:
-   * the registers as ptrace tells them.
+   * the registers as ptrace tells them. `stoppedNs`: CLOCK_MONOTONIC when it stood still, or a little later.
    */
   remaining(
     tid: number,
     asStopped: Registers,
     observation: SleepObservation | undefined,
+    stoppedNs: bigint,
     read: ReadMemory,
   ): Remaining | null {
     const restartBlock = inRestartBlock(asStopped);
     if (!restartBlock) this.#known.delete(tid);
     if (!isInterrupted(asStopped)) return null;
-    const { sleptNs, sleepsIn } = observation ?? nothing;
+    const { sleepsIn } = observation ?? nothing;
     const number = restartBlock ? interruptedCall(asStopped, sleepsIn) : currentSyscall(asStopped)!;
     const place = timeoutPlace(asStopped, number);
     if (!place) return null;
@@ -125,9 +129,10 @@ export class WaitClock {
     if (deadlineHolder(asStopped) === 'program' || countsProcessorTime(number, asStopped)) {
       return { place, ns: remainderGiven(number, asStopped, read) ?? requestedNs() };
     }
-    if (!restartBlock) return { place, ns: atLeastZero(requestedNs() - sleptNs) };
+    const leftNs = () => left(requestedNs(), observation ?? nothing, stoppedNs);
+    if (!restartBlock) return { place, ns: leftNs() };
     const given = remainderGiven(number, asStopped, read);
-    const ns = given ?? this.#untilDeadline(tid, asStopped, () => requestedNs() - sleptNs);
+    const ns = given ?? this.#untilDeadline(tid, asStopped, leftNs);
     return { place, ns };
   }
 
@@ -140,6 +145,17 @@ export class WaitClock {
     this.#known.set(tid, { signature, deadlineNs });
     return atLeastZero(deadlineNs - now);
   }
+}
+
+/**
+ * What a wait had left when its thread was looked at. If it would have ended before the thread stood still, then it has,
+ * and the thread was caught between entering the next one and falling asleep there: that one has all of its time left.
+ * (A wait whose end falls within the stop, but that was broken off before, begins again: late, but never early.)
+ */
+function left(requestedNs: bigint, { sleptNs, atNs }: SleepObservation, stoppedNs: bigint): bigint {
+  if (sleptNs === 0n) return requestedNs;
+  const atStopNs = sleptNs + sleptNs / clockDrift + stoppedNs - atNs;
+  return atStopNs < requestedNs ? requestedNs - sleptNs : requestedNs;
 }
 
 function atLeastZero(ns: bigint): bigint {

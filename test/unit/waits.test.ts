@@ -29,7 +29,11 @@ function remaining(
   return remainingIn(clock, tid, values, slept, read);
 }
 
-type Slept = Omit<SleepObservation, 'sleeps'>;
+type Slept = Omit<SleepObservation, 'sleeps' | 'atNs'>;
+
+/** The moments of the look and of the stop. */
+const lookNs = 1000n * second;
+const stopNs = lookNs + 1000000n;
 
 function remainingIn(
   clock: WaitClock,
@@ -38,7 +42,8 @@ function remainingIn(
   slept: Slept | undefined,
   read = noTimespec,
 ): bigint | null {
-  return clock.remaining(thread, values, slept && { ...slept, sleeps: 1 }, read)?.ns ?? null;
+  const observation = slept && { ...slept, sleeps: 1, atNs: lookNs };
+  return clock.remaining(thread, values, observation, stopNs, read)?.ns ?? null;
 }
 
 /** The clock goes on while the test runs, so what remains is a little less. */
@@ -74,9 +79,15 @@ test('what was asked for less what was slept', () => {
   );
 });
 
-test('a wait that is over has nothing left, never less', () => {
-  const slept = { sleptNs: 60n * second, sleepsIn: 'do_sys_poll' };
-  assert.is(remaining(blocked(syscalls.poll, { rdx: 10000n }), slept), 0n);
+test('a thread whose wait had ended before it stood still was caught in its next one, all of which is left', () => {
+  const epoll = inCall(syscalls.epollWait, -4n, { r10: 7n });
+  const ms = (n: number) => BigInt(Math.round(n * 1000000));
+  const slept = (time: number) => ({ sleptNs: ms(time), sleepsIn: 'do_epoll_wait' });
+  assert.is(remaining(epoll, slept(5.9)), ms(1.1), 'still in it: 6.9 ms of 7 have passed');
+  assert.is(remaining(epoll, slept(6)), ms(7), 'its end is the moment of the stop');
+  assert.is(remaining(epoll, slept(6.5)), ms(7), 'it ended between the look and the stop');
+  assert.is(remaining(epoll, slept(60)), ms(7), 'it would have ended long before');
+  assertAbout(remaining(blocked(syscalls.poll, { rdx: 10000n }), slept(60000)), 10n * second);
 });
 
 test('waits without an end, and absolute ones', () => {
@@ -105,7 +116,6 @@ test('calls that answer EINTR to a stop: what was asked for less what was slept'
   const ended = (number: number, values: Parameters<typeof inCall>[2]) => inCall(number, -4n, values);
   for (const number of [syscalls.epollWait, syscalls.epollPwait]) {
     assert.is(remaining(ended(number, { r10: 10000n }), slept), 7n * second);
-    assert.is(remaining(ended(number, { r10: 2000n }), slept), 0n);
     assert.is(remaining(ended(number, { r10: 0xffffffffn }), slept), null, 'for ever');
   }
   assert.is(remaining(ended(syscalls.rtSigtimedwait, { rdx: 0x1000n }), slept, read), 7n * second);
