@@ -413,6 +413,9 @@ interface Addon {
   receiveDescriptors(socket: number, timeoutMs: number): number[];
   /** Commands whose argument is a number. */
   fcntl(fd: number, command: number, argument: number): number;
+  /** flock(2), exclusive: false where another open file description holds it. It lasts until every copy of the
+   *  descriptor is closed, so that a helper can inherit it. */
+  tryLock(fd: number): boolean;
   /** lseek(2): bytes from the start. */
   seek(fd: number, offset: bigint, whence: number): bigint;
   /** poll(2) of one descriptor with no waiting; revents. */

@@ -2,6 +2,7 @@
 // peek_pipe.cc.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +38,13 @@ Napi::Value Fcntl(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), result);
 }
 
+Napi::Value TryLock(const Napi::CallbackInfo& info) {
+  int result = flock(Int(info[0]), LOCK_EX | LOCK_NB);
+  bool taken = result != 0 && errno == EWOULDBLOCK;
+  FailIf(result != 0 && !taken, "flock");
+  return Napi::Boolean::New(info.Env(), !taken);
+}
+
 Napi::Value Seek(const Napi::CallbackInfo& info) {
   bool lossless = false;
   off_t offset = info[1].As<Napi::BigInt>().Int64Value(&lossless);
@@ -67,6 +75,7 @@ void InitDescriptors(Napi::Env env, Napi::Object exports) {
   Export<PidfdGetfd>(exports, "pidfdGetfd");
   Export<Kcmp>(exports, "kcmp");
   Export<Fcntl>(exports, "fcntl");
+  Export<TryLock>(exports, "tryLock");
   Export<Seek>(exports, "seek");
   Export<PollNow>(exports, "pollNow");
   Export<Duplicate>(exports, "duplicate");
