@@ -317,6 +317,19 @@ export const catalogue = {
     advice:
       'The decision was sent and no answer came. The source is held (SIGSTOP). See whether the target runs it; if it does not, continue the source with kill -CONT.',
   },
+  'journal-unusable': {
+    exit: ExitCode.refused,
+    advice:
+      'Name a folder on a disk that only root can write, with --state-dir or GODWIT_STATE, and see that it has space.',
+  },
+  'no-such-migration': {
+    exit: ExitCode.usage,
+    advice: 'See the ids with `migrate status`; records of what is over are removed after a while.',
+  },
+  'migration-busy': {
+    exit: ExitCode.refused,
+    advice: 'An agent still works on it: wait for that, or end the agent, and try again.',
+  },
   internal: {
     exit: ExitCode.failed,
     advice: 'This is a defect in godwit; please report it with the message above.',
