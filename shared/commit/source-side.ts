@@ -131,11 +131,11 @@ function whileRecording(state: SourceState, input: SourceInput): SourceStep {
       return say({ ...state, at: 'committed' }, { type: 'commit', epoch: state.epoch });
     case 'received':
       if (input.message.type === 'prepared') return stay(state);
-      return takeBack(state, true);
+      return takeBack(state, input.message.type === 'aborted');
     case 'unwritten':
     case 'late':
     case 'abort':
-      return takeBack(state, true);
+      return takeBack(state, false);
     default:
       return stay(state);
   }
@@ -215,6 +215,10 @@ function whileReturning(state: SourceState, input: SourceInput): SourceStep {
   // A person's decision that came too late: it has not run here yet.
   if (isFrom(input, 'running')) return leave({ ...state, by: 'rule' }, true);
   if (!isAnswerTo(input, 'abort')) return stay(state);
+  if (input.type === 'unwritten' && !state.settled && state.by === 'rule') {
+    // The COMMIT may be all that the disk holds: then only the target's word is good enough.
+    return ask({ ...state, at: 'committed', asks: 'withdraw' });
+  }
   return {
     state: { ...state, at: 'kept' },
     outputs: [{ type: 'release' }, { type: 'send', message: { type: 'abort' } }],
@@ -249,8 +253,7 @@ function whenKept(state: SourceState, input: SourceInput): SourceStep {
     const { state: settled, outputs } = settle(state, 'abort');
     return { state: settled, outputs: state.gone ? outputs : [...outputs, { type: 'say', notice: 'two' }] };
   }
-  if (isFrom(input, 'aborted') || isFrom(input, 'lost')) return settle(state, 'abort');
-  return stay(state);
+  return isFrom(input, 'aborted', 'lost', 'unknown') ? settle(state, 'abort') : stay(state);
 }
 
 function whenMoved(state: SourceState, input: SourceInput): SourceStep {
@@ -262,7 +265,7 @@ function whenMoved(state: SourceState, input: SourceInput): SourceStep {
     const { state: settled, outputs } = settle(state, 'commit');
     return { state: settled, outputs: [...outputs, { type: 'send', message: { type: 'over' } }] };
   }
-  if (isFrom(input, 'aborted') || isFrom(input, 'lost')) {
+  if (isFrom(input, 'aborted', 'lost')) {
     const { state: settled, outputs } = settle(state, 'commit');
     return { state: settled, outputs: state.settled ? [] : [...outputs, { type: 'say', notice: 'none' }] };
   }
@@ -274,8 +277,8 @@ function settle(state: SourceState, decision: 'commit' | 'abort'): SourceStep {
   return state.settled ? stay(state) : write({ ...state, settled: true }, decision);
 }
 
-function isFrom(input: SourceInput, type: FromTarget['type']): boolean {
-  return input.type === 'received' && input.message.type === type;
+function isFrom(input: SourceInput, ...types: FromTarget['type'][]): boolean {
+  return input.type === 'received' && types.includes(input.message.type);
 }
 
 function isAnswerTo(input: SourceInput, decision: 'commit' | 'abort'): boolean {

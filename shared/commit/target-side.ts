@@ -86,7 +86,7 @@ export function recoverTarget(recorded: Recorded, process: TargetProcessState): 
 export function stepTarget(state: TargetState, input: TargetInput): TargetStep {
   switch (state.at) {
     case 'unknown':
-      return isFrom(input, 'commit', 'withdraw') ? say(state, { type: 'unknown' }) : stay(state);
+      return isFrom(input, 'commit', 'withdraw', 'abort') ? say(state, { type: 'unknown' }) : stay(state);
     case 'building':
     case 'completing':
       return whileBuilding(state, input);
