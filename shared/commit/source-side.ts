@@ -13,8 +13,8 @@ import {
  * An ABORT in the place of a COMMIT has to be on the disk first, or a power loss would bring the COMMIT back.
  */
 export function afterAgent(recorded: Recorded): 'release' | 'sync, release' | 'keep' {
-  if (recorded === 'damaged' || recorded?.decision === 'commit') return 'keep';
-  return recorded?.decision === 'abort' ? 'sync, release' : 'release';
+  if (recorded === null || recorded === 'damaged' || recorded.decision === 'commit') return 'keep';
+  return recorded.decision === 'abort' ? 'sync, release' : 'release';
 }
 
 /** A new agent takes over: from what the journal says, synced, and how the process is found. */
