@@ -140,6 +140,8 @@ export class Journal implements Disposable {
     const block = encodeBlock(this.identity.migration, sequence, entry);
     this.latest = { entry, sequence };
     try {
+      // Its number may be another file's by now.
+      if (this.#closed) throw new Error('it is closed');
       writeWhole(this.descriptor, block, positionOf(sequence));
       await fdatasyncOf(this.descriptor);
     } catch (cause) {

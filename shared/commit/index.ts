@@ -2,8 +2,8 @@
  * The hand-over as a pure state machine: who may decide what, when. The two sides are source-side.ts and
  * target-side.ts; drivers perform their outputs in order and feed back what becomes of them.
  *
- * It is a two-phase commit with presumed abort in which the source speaks first and the target has the last word
- * (Gray and Lamport call it the last-agent form): the right to run is handed over, never copied.
+ * It is a two-phase commit with presumed abort, in its last-agent form: the source commits itself first and leaves the
+ * last word to the target. So the right to run is handed over, never copied.
  *
  *   1. Until the source has recorded COMMIT it may give up by itself at any moment, and a source without that record
  *      has given up: whoever asks is told `abort`. The target may give up only until it has said `prepared`.

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -57,6 +58,20 @@ test('a record fits the sector that it begins, and says when it does not', () =>
   assert.is(block.length, blockBytes);
   assert.ok(block.subarray(512).every((byte) => byte === 0));
   assert.throws(() => encodeBlock(migration, 2, entry('commit', { detail: 'x'.repeat(500) })), RangeError);
+});
+
+test('the bytes on the disk: journals outlive an upgrade of the agent', () => {
+  const block = encodeBlock(migration, 2, entry('commit'));
+  const text = '{"decision":"commit","epoch":1,"by":"rule","settled":false,"atMs":1700000000123,"detail":""}';
+  const head = '676f647769744a31' + '02000000' + '5c000000';
+  const end = 16 + text.length;
+  assert.is(block.toString('hex', 0, 16), head);
+  assert.is(block.toString('utf8', 16, end), text);
+  assert.is(
+    block.toString('hex', end, end + 32),
+    createHash('sha256').update(migration).update(Buffer.from(head, 'hex')).update(text).digest('hex'),
+  );
+  assert.ok(block.subarray(end + 32).every((byte) => byte === 0));
 });
 
 test('a torn COMMIT is never taken for the record before it, wherever it was cut', () => {

@@ -98,6 +98,14 @@ test('a record changes one block that was there before: nothing grows', async ({
   assert.is(statSync(journal.file).blocks, stat.blocks);
 });
 
+test('nothing is written to a journal that was closed', async ({ directory }) => {
+  const journal = Journal.create(directory, identity);
+  const before = readFileSync(journal.file);
+  journal[Symbol.dispose]();
+  await rejects(journal.record(commit), 'journal-unusable');
+  assert.ok(readFileSync(journal.file).equals(before));
+});
+
 test('both sides of one migration may be on one host; one side is there once', ({ directory }) => {
   using source = Journal.create(directory, identity);
   using target = Journal.create(directory, { ...identity, role: 'target' });
