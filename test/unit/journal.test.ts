@@ -148,6 +148,37 @@ test('a helper that inherits the descriptor keeps the lock until it ends', async
   (await Journal.open(directory, migration, 'source'))[Symbol.dispose]();
 });
 
+test('an agent that is killed while it records leaves what it was sure of, whole', async ({ directory }) => {
+  const module = new URL('../../shared/journal.js', import.meta.url).href;
+  const agent = `
+    const { Journal } = await import(${JSON.stringify(module)});
+    const journal = await Journal.open(${JSON.stringify(directory)}, '${migration}', 'source');
+    for (let epoch = 1; ; epoch += 1) {
+      await journal.record({ decision: 'commit', epoch, by: 'rule', settled: false });
+      process.stdout.write(epoch + '\\n');
+    }`;
+  Journal.create(directory, identity)[Symbol.dispose]();
+  for (const least of [1, 7, 16, 40]) {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', agent], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    const ended = once(child, 'close');
+    for await (const text of child.stdout.setEncoding('utf8')) {
+      output += text;
+      if (output.split('\n').length > least) child.kill('SIGKILL');
+    }
+    await ended;
+    const sure = Number(output.split('\n').at(-2));
+    using journal = await Journal.open(directory, migration, 'source');
+    const { recorded } = journal;
+    assert.ok(
+      recorded !== null && recorded !== 'damaged' && recorded.epoch >= sure,
+      JSON.stringify(recorded),
+    );
+  }
+});
+
 test('what is not there, or cannot be a name', async ({ directory }) => {
   await rejects(Journal.open(directory, 'ffffffffffffffff', 'source'), 'no-such-migration');
   assert.throws(() => peekJournal(directory, '../../etc/passwd', 'source'), isCode('no-such-migration'));
