@@ -22,6 +22,7 @@ import {
   word,
 } from '../state/values.js';
 import { maxMessageBytes } from './codec.js';
+import { messageSet } from './message-set.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -191,7 +192,7 @@ const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse')
 const Commit = v.strictObject({ type: v.literal('commit') });
 const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
 
-export const FromSource = v.variant('type', [
+export const FromSource = messageSet(
   Hello,
   Offer,
   Identities,
@@ -204,7 +205,7 @@ export const FromSource = v.variant('type', [
   Finish,
   Commit,
   Abort,
-]);
+);
 export type FromSource = v.InferOutput<typeof FromSource>;
 
 /** Send the content hashes of these files: they cannot be told to be the same by their inode. */
@@ -234,7 +235,7 @@ const Running = v.strictObject({
 const Failed = v.strictObject({ type: v.literal('failed'), ...FoundBlocker.entries });
 const Aborted = v.strictObject({ type: v.literal('aborted') });
 
-export const FromTarget = v.variant('type', [
+export const FromTarget = messageSet(
   Hello,
   Identify,
   Verdict,
@@ -247,5 +248,5 @@ export const FromTarget = v.variant('type', [
   Running,
   Failed,
   Aborted,
-]);
+);
 export type FromTarget = v.InferOutput<typeof FromTarget>;
