@@ -169,12 +169,17 @@ const Settle = v.strictObject({
 
 /**
  * In the freeze: what differs from what was settled, packed (shared/state/packed.ts), so that the part of the target that
- * passes it on need not take it apart. Nothing is answered: the last pages are still on their way.
+ * passes it on need not take it apart.
  */
-const Adjust = v.strictObject({ type: v.literal('adjust'), state: bytes(maxMessageBytes) });
+const difference = bytes(maxMessageBytes);
+
+/** Ahead of `finish`, where the last pages are still on their way. Nothing is answered. */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: difference });
 
 const Finish = v.strictObject({
   type: v.literal('finish'),
+  /** Null where `adjust` has said it. */
+  state: v.nullable(difference),
   frames: count,
   /** Pages sent before that the program has dropped since. */
   dropped: Ranges,
