@@ -17,7 +17,7 @@ int main(void) { for (;;) clock_gettime(CLOCK_MONOTONIC, &now); }
 `;
 const test = suite('vdso');
 const steps = 20000;
-/** Slow machines are ahead by fractions of a second; a counter that is told otherwise by many. */
+/** What a counter that is told otherwise makes of it. */
 const muchNs = 5_000_000_000n;
 let folder: string;
 let child: ChildProcess;
@@ -49,7 +49,7 @@ const resultNs = () => {
   return bytes.readBigInt64LE() * 1000000000n + bytes.readBigInt64LE(8);
 };
 
-/** Stops until it is met inside, and finishes. Returns how much later than now the function says it is. */
+/** Stops until it is met inside, and finishes. Returns how much later than after that the function says it was. */
 function aheadNs(timeStamp: () => bigint): bigint {
   const pid = child.pid!;
   for (;;) {
@@ -58,16 +58,15 @@ function aheadNs(timeStamp: () => bigint): bigint {
     const [image] = native.readThreads([pid]);
     const at = get(image!.registers, 'rip');
     if (at < vdso.start || at >= vdso.end) continue;
-    const now = process.hrtime.bigint();
     native.stepOut(pid, BigUint64Array.of(vdso.start, vdso.end), timeStamp(), steps);
     const after = get(native.readThreads([pid])[0]!.registers, 'rip');
     assert.ok(after < vdso.start || after >= vdso.end);
-    return resultNs() - now;
+    return resultNs() - process.hrtime.bigint();
   }
 }
 
 test('it ends outside, with a result, and the program goes on', () => {
-  for (let i = 0; i < 50; i += 1) assert.ok(aheadNs(() => native.timeStampCounter()[0]) < muchNs);
+  for (let i = 0; i < 50; i += 1) assert.ok(aheadNs(() => native.timeStampCounter()[0]) <= 0n);
 });
 
 test('what it reads of the counter is what it is told', () => {

@@ -49,11 +49,11 @@ function startAgent(): ChildProcess {
 function move(pid: number): Promise<Answer> {
   const [node, ...main] = command;
   const given = [String(pid), `${other}:${agentPort}`, '--json', '--secret-file', secretFile];
-  // One way leads to the older kernel.
-  given.push('--force', 'kernel-older');
+  // Away is the older kernel, home was booted later.
+  given.push('--force', role === 'home' ? 'kernel-older' : 'clock-backwards');
   return new Promise((resolve) => {
     const child = execFile(node!, [...main, ...given], (_error, stdout, stderr) =>
-      resolve({ code: child.exitCode, output: stdout + stderr }),
+      resolve({ code: child.exitCode, output: stderr + stdout }),
     );
   });
 }
@@ -77,6 +77,7 @@ async function ask(path: string): Promise<Answer> {
 }
 
 async function away(): Promise<void> {
+  console.log('booted');
   const server = createServer(async ({ url = '' }, response) => {
     const pid = /^\/move\/(\d+)$/.exec(url)?.[1];
     const answer: Answer = pid === undefined ? { code: 0, output: url } : await move(Number(pid));
