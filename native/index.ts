@@ -445,6 +445,8 @@ interface Addon {
   /** The mask of CPUs, a bit each, little-endian, as long as the kernel gives it. */
   getAffinity(tid: number): Uint8Array;
   setAffinity(tid: number, mask: Uint8Array): void;
+  /** The same for the addon's own threads, those that scan pages, also the ones yet to be made. */
+  setPoolAffinity(mask: Uint8Array): void;
   /** ioprio_get(2): class << 13 | level. */
   getIoPriority(tid: number): number;
   setIoPriority(tid: number, priority: number): void;

@@ -17,11 +17,12 @@ import {
 import { leaveCriticalSection } from '../shared/injection/rseq.js';
 import { get, type Registers } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
+import { parseStat } from '../shared/proc/stat.js';
 import type { AddressRange } from '../shared/ranges.js';
 import { FrozenWait } from './frozen-wait.js';
 import type { InjectionPoint } from './injection-point.js';
 import { handlesFirst, letsThrough, maskWhileWaiting, signalOf } from './pending-signals.js';
-import { runOn } from './same-cpu.js';
+import { SameCpu } from './same-cpu.js';
 import { noSuchProcess, type SourceProcess } from './source-process.js';
 import { stackFloor } from './stack-room.js';
 import { mustBeTimed, type Observations, stillAsleep, type WaitClock } from './waits.js';
@@ -54,7 +55,7 @@ export class FrozenProcess implements Disposable {
   readonly #heldSinceNs: bigint;
   #carrier: NativeCarrier | undefined;
   #mappings: readonly Mapping[] = [];
-  #beside: Disposable | undefined;
+  readonly #beside = new SameCpu();
   #over = false;
 
   /**
@@ -66,14 +67,16 @@ export class FrozenProcess implements Disposable {
     readonly point: InjectionPoint,
     waits: WaitClock,
     private readonly observations: Observations,
-    /** The CPU each thread ran on last. */
-    private readonly cpus: ReadonlyMap<number, number>,
+    /** The CPU on which one of its threads ran last. */
+    cpu: number,
   ) {
+    this.#beside.join(cpu);
     this.stoppedAtMs = performance.now();
-    const tids = stopAll(process);
-    // All have stopped by now, so that no wait is taken for longer than it was.
-    this.#heldSinceNs = hrtime.bigint();
+    let tids: number[] = [];
     try {
+      tids = stopAll(process);
+      // All have stopped by now, so that no wait is taken for longer than it was.
+      this.#heldSinceNs = hrtime.bigint();
       this.pending = native.peekSignals(tids[0]!, true);
       const images = native.readThreads(tids);
       const timed = images.filter(({ registers }) => mustBeTimed(registers)).map(({ tid }) => tid);
@@ -83,7 +86,9 @@ export class FrozenProcess implements Disposable {
       for (const { tid, image, registers } of this.threads) {
         if (registers !== image.registers) native.writeThread(tid, registers);
       }
+      this.#join(this.#carrierCandidates()[0]!.tid);
     } catch (error) {
+      this.#beside[Symbol.dispose]();
       native.detach(tids);
       throw error;
     }
@@ -135,9 +140,7 @@ export class FrozenProcess implements Disposable {
     for (const thread of this.#carrierCandidates()) {
       this.#leaveCriticalSection(thread);
       const { image, registers } = thread;
-      const cpu = this.cpus.get(thread.tid);
-      this.#part();
-      if (cpu !== undefined) this.#beside = runOn(cpu);
+      this.#join(thread.tid);
       try {
         this.#carrier = native.carry(
           { ...image, registers },
@@ -221,21 +224,28 @@ export class FrozenProcess implements Disposable {
     }
   }
 
+  /** No remote calls from here on: the thread that carries the stub is held as well. Returns the signal that stopped it. */
+  stopCarrier(): number {
+    const stoppedBy = this.#carrier?.stop() ?? SIGTRAP;
+    this.#beside[Symbol.dispose]();
+    return stoppedBy;
+  }
+
   /**
    * All threads held by ptrace again, the stub still mapped: for a process that will not go on here. Throws
    * MigrationError 'process-stopped', and KernelError ESRCH where it was ended: what somebody asked of the process
    * while it stood still must not be lost with it.
    */
   holdAll(): void {
-    const stoppedBy = this.#carrier?.stop() ?? SIGTRAP;
-    this.#part();
+    const stoppedBy = this.stopCarrier();
     const pending = native.peekSignals(this.process.pid, true).map(signalOf);
     if (stoppedBy !== SIGTRAP || pending.includes(SIGSTOP)) throw stoppedBySignal(this.process.pid);
   }
 
-  #part(): void {
-    this.#beside?.[Symbol.dispose]();
-    this.#beside = undefined;
+  /** Runs beside the thread that carries the stub, or will. */
+  #join(tid: number): void {
+    const [text] = native.readFiles([`/proc/${this.process.pid}/task/${tid}/stat`]);
+    if (typeof text !== 'number') this.#beside.join(parseStat(text!.toString()).processor);
   }
 
   /** The process runs on as it was. */
@@ -252,7 +262,7 @@ export class FrozenProcess implements Disposable {
         });
       }
     } finally {
-      this.#part();
+      this.#beside[Symbol.dispose]();
       // Whatever went wrong with one of them, the others go on.
       native.detach(this.tids);
     }
@@ -269,7 +279,7 @@ export class FrozenProcess implements Disposable {
   /** The process was ended: there is nothing to thaw. */
   abandon(): void {
     this.#over = true;
-    this.#part();
+    this.#beside[Symbol.dispose]();
   }
 }
 

@@ -10,7 +10,7 @@ import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
 import { hold, unhold } from './holder.js';
 import type { PageStream } from './page-stream.js';
-import { type FinalScan, type PreCopy, pairOf } from './precopy.js';
+import { type FinalScan, type LastPages, type PreCopy, pairOf } from './precopy.js';
 import type { StepEvent } from './report.js';
 import { difference } from './state-difference.js';
 import type { Stopper } from './stop.js';
@@ -37,29 +37,44 @@ export async function handOver(
   const clock = new PhaseClock(frozen.stoppedAtMs);
   let decided = false;
   let final: FinalScan | undefined;
+  let last: LastPages | undefined;
   try {
     clock.mark('freeze');
     final = precopy.beginFinal();
     // It is awaited later: a scan that fails while files are compared must not end the agent.
     final.collected.catch(() => undefined);
-    const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
+    frozen.carry(final.mappings);
     await precopy.follow(final);
-    // The target puts it in place while we still look for pages.
-    conversation.say({ type: 'adjust', state: pack(difference(settled, state)) });
-    assertUnblocked();
+    clock.mark('capture');
+    // Of a program of usual size the scan is over by now, and its pages go out while the state is read.
+    if (await isOver(final.collected)) last = await sendLast(precopy, final, clock);
+    const { state, assertUnblocked } = stopper.read(frozen, final.mappings);
+    let changes: Uint8Array | null = pack(difference(settled, state));
+    // The target puts it in place while pages are on their way. Where they have arrived, one message is faster than two.
+    const adjust = (changed: Uint8Array) => {
+      conversation.say({ type: 'adjust', state: changed });
+      changes = null;
+    };
+    if (!last) adjust(changes);
+    clock.mark('capture');
+    last ??= await sendLast(precopy, final, clock);
     const vdso = stopper.unfinished(frozen, final.mappings);
     const changedFiles = await changedSince(files, state, final.layout);
-    clock.mark('capture');
-    const { sent: lastRound, dropped, guards } = await precopy.finish(final, () => clock.mark('scan'));
+    if (changes && !(await isOver(last.sending))) adjust(changes);
+    const lastRound = await last.sending;
     clock.mark('send');
     conversation.say({
       type: 'finish',
+      state: changes,
       frames: stream.frames,
-      dropped: dropped.map(pairOf),
-      guards: guards.map(pairOf),
+      dropped: last.dropped.map(pairOf),
+      guards: last.guards.map(pairOf),
       changedFiles,
       vdso,
     });
+    // While the target completes it.
+    assertUnblocked();
+    frozen.stopCarrier();
     const prepared = await conversation.expect(finishMs, 'prepared');
     clock.mark('restore');
 
@@ -75,10 +90,32 @@ export async function handOver(
     return { clock, prepared, running: { ...running, notes }, lastRound };
   } catch (error) {
     if (!decided) frozen[Symbol.dispose]();
-    // Its descriptors are closed behind us: the scan must be over.
+    // Its descriptors are closed behind us: scan and sending must be over.
     await final?.collected.catch(() => undefined);
+    await last?.sending.catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * Whether it has come about by the next turn of the event loop. Node compiles what that takes when it is first used
+ * (measured: 0.4 ms), so it is asked for once before the freeze.
+ */
+export function isOver(promise: Promise<unknown>): Promise<boolean> {
+  return Promise.race([
+    promise.then(
+      () => true,
+      () => true,
+    ),
+    new Promise<boolean>((resolve) => setImmediate(() => setImmediate(resolve, false))),
+  ]);
+}
+
+async function sendLast(precopy: PreCopy, final: FinalScan, clock: PhaseClock): Promise<LastPages> {
+  const last = await precopy.finish(final, () => clock.mark('scan'));
+  // It is awaited later: pages that fail while something else does must not end the agent.
+  last.sending.catch(() => undefined);
+  return last;
 }
 
 /**

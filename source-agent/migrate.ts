@@ -5,12 +5,13 @@
 import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { noteOf } from '../shared/force.js';
+import { pauseOptimizer } from '../shared/optimizer.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectImpossible } from './blockers.js';
 import { Conversation } from './conversation.js';
 import { explain } from './explanation.js';
-import { handOver } from './hand-over.js';
+import { handOver, isOver } from './hand-over.js';
 import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
@@ -103,6 +104,7 @@ async function travel(
     const rounds = tracked ? await sendRounds(precopy, stream, options, interruption) : [];
 
     step('settle');
+    using _optimizer = pauseOptimizer();
     const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
     const closing = tracked ? await closeRounds(precopy, options, rounds.length, interruption) : [];
 
@@ -229,6 +231,7 @@ async function settle(
     'settled',
   );
   for (let i = 0; i < rehearsals; i += 1) await rehearseTarget(conversation, stream, state);
+  await isOver(new Promise(() => undefined));
   return state;
 }
 

@@ -219,13 +219,9 @@ export class PreCopy {
   }
 
   /**
-   * Sends what the last scan found. Returns what the target must drop, and the guard regions. Throws MigrationError
-   * 'unreadable-state'.
+   * Begins to send what the last scan found. `sending` rejects with MigrationError 'unreadable-state'.
    */
-  async finish(
-    final: FinalScan,
-    onScanned: () => void,
-  ): Promise<{ sent: SendResult; dropped: AddressRange[]; guards: AddressRange[] }> {
+  async finish(final: FinalScan, onScanned: () => void): Promise<LastPages> {
     let collected = await final.collected;
     if (collected.replaced.length > 0 || this.#replaced) {
       this.tracker.watch(trackedMappings(final.layout));
@@ -234,16 +230,24 @@ export class PreCopy {
     onScanned();
     // What was unmapped is gone with its mapping.
     const dropped = unflatten(this.sent.select(collected.dropped));
-    const sending = this.#send(joined(collected.runs, this.#takeDue()), true);
-    const guards = guardRegions(this.process, final.layout, collected.holes);
-    const sent = await sending;
+    const sending = this.#sendLast(joined(collected.runs, this.#takeDue()));
+    try {
+      return { sending, dropped, guards: guardRegions(this.process, final.layout, collected.holes) };
+    } catch (error) {
+      await sending.catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #sendLast(runs: BigUint64Array): Promise<SendResult> {
+    const sent = await this.#send(runs, true);
     if (this.#due.length > 0) {
       // Guard regions of kernels that do not tell them from pages in swap (6.13, 6.14), or broken memory.
       const object = `memory ${formatRange(this.#due[0]!)}`;
       const what = `${object} holds something that cannot be read`;
       throw new MigrationError('unreadable-state', what, { pid: this.process.pid, object });
     }
-    return { sent, dropped, guards };
+    return sent;
   }
 
   /** Pages that are due once more and have content: as runs. */
@@ -290,6 +294,14 @@ export interface FinalScan {
   mappings: readonly ProcMapping[];
   layout: Mapping[];
   collected: Promise<FinalCollected>;
+}
+
+/** What is on its way to the target when the program stands still. */
+export interface LastPages {
+  sending: Promise<SendResult>;
+  /** What the target must drop. */
+  dropped: AddressRange[];
+  guards: AddressRange[];
 }
 
 export function pairOf({ start, end }: AddressRange): [bigint, bigint] {

@@ -65,10 +65,16 @@ export class Stopper {
   freeze(): FrozenProcess {
     const { pid } = this.process;
     if (!this.#point || !isValid(pid, this.#point)) this.#point = this.#find();
-    const { threads } = this.process.look();
+    const { leader, threads } = this.process.look();
     const cpus = new Map(threads.map(({ tid, stat }) => [tid, stat.processor]));
     const observations = observeSleepers(pid, [...cpus.keys()], (tid) => cpus.get(tid)!);
-    const frozen = new FrozenProcess(this.process, this.#point, this.#waits, observations, cpus);
+    const frozen = new FrozenProcess(
+      this.process,
+      this.#point,
+      this.#waits,
+      observations,
+      leader.stat.processor,
+    );
     try {
       this.process.assertSameProgram();
     } catch (error) {

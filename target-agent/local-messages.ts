@@ -1,5 +1,6 @@
 /** What the target's own processes say to each other: the agent relays the source's messages and adds its own. */
 import * as v from 'valibot';
+import { messageSet } from '../shared/protocol/message-set.js';
 import { FromSource, FromTarget } from '../shared/protocol/messages.js';
 import { int32, pid, text } from '../shared/state/values.js';
 
@@ -7,10 +8,10 @@ import { int32, pid, text } from '../shared/state/values.js';
 export const ToSpawner = v.strictObject({ type: v.literal('spawn') });
 export type ToSpawner = v.InferOutput<typeof ToSpawner>;
 
-export const FromSpawner = v.variant('type', [
+export const FromSpawner = messageSet(
   v.strictObject({ type: v.literal('spawned'), pid }),
   v.strictObject({ type: v.literal('failed'), what: text }),
-]);
+);
 export type FromSpawner = v.InferOutput<typeof FromSpawner>;
 
 /** The first message to a shepherd. */
@@ -20,7 +21,7 @@ const Begin = v.strictObject({
   sameKernel: v.boolean(),
 });
 
-export const ToShepherd = v.variant('type', [Begin, ...FromSource.options]);
+export const ToShepherd = messageSet(Begin, ...FromSource.options);
 export type ToShepherd = v.InferOutput<typeof ToShepherd>;
 
 /** The migrated process has ended. */
@@ -31,5 +32,5 @@ const Ended = v.strictObject({
   signal: v.nullable(int32),
 });
 
-export const FromShepherd = v.variant('type', [Ended, ...FromTarget.options]);
+export const FromShepherd = messageSet(Ended, ...FromTarget.options);
 export type FromShepherd = v.InferOutput<typeof FromShepherd>;

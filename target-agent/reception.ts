@@ -6,6 +6,7 @@ import { asMigrationError, type ErrorCode, MigrationError } from '../shared/erro
 import { sortOut } from '../shared/force.js';
 import { isPrivate } from '../shared/layout.js';
 import { splice } from '../shared/layout-splices.js';
+import { pauseOptimizer } from '../shared/optimizer.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import type { AgentSession } from '../shared/protocol/handshake.js';
 import type { Clocks, FromSource, FromTarget, HostFacts } from '../shared/protocol/messages.js';
@@ -34,6 +35,7 @@ export class Reception {
   #layout: readonly Mapping[] = [];
   /** The shepherd was told to run it: what it is from then on, only the shepherd can say. */
   #decided = false;
+  #optimizer: Disposable | undefined;
   #over = false;
   /** What was forced, and may be. */
   #force: ErrorCode[] = [];
@@ -94,6 +96,7 @@ export class Reception {
         return this.#say({ type: 'landed', number: message.number, pages, zeroPages });
       }
       case 'settle':
+        this.#optimizer ??= pauseOptimizer();
         await this.#pages.landed(message.frames);
         this.#pages.closeUserfault();
         return this.#relay(await this.#link.ask(message));
@@ -152,6 +155,7 @@ export class Reception {
     }
     this.#decided = answer.type === 'running';
     this.#relay(answer);
+    this.#optimizer?.[Symbol.dispose]();
     if (this.#decided) void this.#followToTheEnd(link);
     // The session may have ended while the answer was under way.
     else if (this.#over) link[Symbol.dispose]();
@@ -202,6 +206,7 @@ export class Reception {
     if (this.#over) return;
     this.#over = true;
     this.#landing?.[Symbol.dispose]();
+    this.#optimizer?.[Symbol.dispose]();
     // Once it has been told to run, the shepherd goes on by itself and tells how it ends.
     if (!this.#decided) this.#shepherd?.[Symbol.dispose]();
     this.#finish();

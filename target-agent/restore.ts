@@ -114,8 +114,11 @@ export class Restoration implements Disposable {
       const { layout, vdso } = this.#space!;
       standIn.#raise(skeleton, sample(layout, vdso.start).map(weightless), state, vdso);
       standIn.settle({ type: 'settle', frames: 0, state: {}, huge: [] });
-      standIn.adjust({ type: 'adjust', state: pack({ threads: state.threads }) });
-      return await standIn.finish({ ...message, type: 'finish' });
+      return await standIn.finish({
+        ...message,
+        type: 'finish',
+        state: pack({ threads: state.threads }),
+      });
     } catch {
       return {};
     } finally {
@@ -123,7 +126,7 @@ export class Restoration implements Disposable {
     }
   }
 
-  /** In the freeze: the differences, while the last pages are on their way. */
+  /** In the freeze: the differences, perhaps while the last pages are on their way. */
   adjust(message: Message<'adjust'>): void {
     if (!this.#settled || this.#adjusted)
       throw new MigrationError('protocol-violation', 'it is not due to be adjusted');
@@ -143,6 +146,7 @@ export class Restoration implements Disposable {
 
   /** In the freeze, when all pages are there: afterwards the process is complete and held. */
   async finish(message: Message<'finish'>): Promise<Record<string, number>> {
+    if (message.state) this.adjust({ type: 'adjust', state: message.state });
     if (!this.#adjusted || this.#prepared)
       throw new MigrationError('protocol-violation', 'it is not due to be finished');
     const clock = new PhaseClock();

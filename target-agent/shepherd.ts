@@ -8,6 +8,7 @@ import path from 'node:path';
 import { type ChildStatus, native } from '../native/index.js';
 import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
 import { sortOut } from '../shared/force.js';
+import { pauseOptimizer } from '../shared/optimizer.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { LocalChannel } from '../shared/protocol/local.js';
 import { ownVdso } from '../shared/vdso.js';
@@ -79,6 +80,7 @@ class Shepherd {
         this.#restored.layout(message);
         return this.#say({ type: 'applied' });
       case 'settle':
+        pauseOptimizer(); // a shepherd has nothing to do that would be worth it afterwards
         this.#restored.settle(message);
         return this.#say({ type: 'settled' });
       case 'rehearse':

@@ -43,6 +43,9 @@ struct ScanJob {
   }
 };
 
+// Waking other threads, and hearing of their end, takes longer than that (measured: 0.4 ms against 0.1 for 64 MiB).
+constexpr uint64_t kScannedAtOnce = 128 << 20;
+
 static Napi::Value ScanPagesAsync(const Napi::CallbackInfo& info, const std::shared_ptr<Mailbox>& mailbox) {
   Napi::Env env = info.Env();
   const int threads = std::max(1, Int(info[3]));
@@ -50,13 +53,14 @@ static Napi::Value ScanPagesAsync(const Napi::CallbackInfo& info, const std::sha
   job->pagemap.Reset(fcntl(Int(info[0]), F_DUPFD_CLOEXEC, 0));
   FailIf(!job->pagemap, "fcntl(F_DUPFD_CLOEXEC)");
   job->mode = static_cast<ScanMode>(Int(info[2]));
-  job->pieces = CutPieces(ReadRanges<Range>(info[1]), threads);
+  const std::vector<Range> spans = ReadRanges<Range>(info[1]);
+  if (TotalBytes(spans) <= kScannedAtOnce) job->pieces = {spans};
+  else job->pieces = CutPieces(spans, threads);
   job->results.resize(job->pieces.size());
   auto deferred = Napi::Promise::Deferred::New(env);
   const auto work = [job](size_t i) {
     job->results[i] = ScanPages(job->pagemap.Get(), job->pieces[i], job->mode);
   };
-  // Waking a thread takes longer than a single piece.
   if (job->pieces.size() <= 1) {
     if (job->pieces.size() == 1) work(0);
     deferred.Resolve(ToJavaScript(env, job->Collected()));

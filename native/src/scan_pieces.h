@@ -14,13 +14,19 @@
 
 namespace godwit {
 
+template <class R>
+uint64_t TotalBytes(const std::vector<R>& spans) {
+  uint64_t total = 0;
+  for (const R& span : spans) total += span.end - span.start;
+  return total;
+}
+
 // Cuts the spans into pieces of about equal size. How much memory is in them is not known, so there are
 // several for each thread; a reservation of terabytes must not become too many. `R` is Range or TaggedRange.
 template <class R>
 std::vector<std::vector<R>> CutPieces(const std::vector<R>& spans, int threads) {
   constexpr uint64_t kSmallest = 16 << 20, kLargest = 128 << 20, kMostPieces = 2048;
-  uint64_t total = 0;
-  for (const R& span : spans) total += span.end - span.start;
+  const uint64_t total = TotalBytes(spans);
   const uint64_t wanted = std::clamp(total / (threads * 8), kSmallest, kLargest);
   const uint64_t size = std::max(wanted, total / kMostPieces) & ~(kPageBytes - 1);
   std::vector<std::vector<R>> pieces;

@@ -12,6 +12,7 @@
 #include "error.h"
 #include "read_whole.h"
 #include "scheduling.h"
+#include "thread_pool.h"
 
 namespace godwit {
 namespace {
@@ -79,6 +80,12 @@ Napi::Value SetAffinity(const Napi::CallbackInfo& info) {
   int tid = Int(info[0]);
   auto mask = info[1].As<Napi::Uint8Array>();
   FailIf(syscall(SYS_sched_setaffinity, tid, mask.ByteLength(), mask.Data()) != 0, "sched_setaffinity", tid);
+  return info.Env().Undefined();
+}
+
+Napi::Value SetPoolAffinity(const Napi::CallbackInfo& info) {
+  auto mask = info[0].As<Napi::Uint8Array>();
+  ThreadPool::Shared().SetAffinity({mask.Data(), mask.Data() + mask.ByteLength()});
   return info.Env().Undefined();
 }
 
@@ -152,6 +159,7 @@ void InitScheduling(Napi::Env env, Napi::Object exports) {
   Export<SetScheduling>(exports, "setScheduling");
   Export<GetAffinity>(exports, "getAffinity");
   Export<SetAffinity>(exports, "setAffinity");
+  Export<SetPoolAffinity>(exports, "setPoolAffinity");
   Export<GetIoPriority>(exports, "getIoPriority");
   Export<SetIoPriority>(exports, "setIoPriority");
   Export<SchedulerClock>(exports, "schedulerClock");

@@ -22,6 +22,7 @@ import {
   word,
 } from '../state/values.js';
 import { maxMessageBytes } from './codec.js';
+import { messageSet } from './message-set.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
@@ -168,12 +169,17 @@ const Settle = v.strictObject({
 
 /**
  * In the freeze: what differs from what was settled, packed (shared/state/packed.ts), so that the part of the target that
- * passes it on need not take it apart. Nothing is answered: the last pages are still on their way.
+ * passes it on need not take it apart.
  */
-const Adjust = v.strictObject({ type: v.literal('adjust'), state: bytes(maxMessageBytes) });
+const difference = bytes(maxMessageBytes);
+
+/** Ahead of `finish`, where the last pages are still on their way. Nothing is answered. */
+const Adjust = v.strictObject({ type: v.literal('adjust'), state: difference });
 
 const Finish = v.strictObject({
   type: v.literal('finish'),
+  /** Null where `adjust` has said it. */
+  state: v.nullable(difference),
   frames: count,
   /** Pages sent before that the program has dropped since. */
   dropped: Ranges,
@@ -191,7 +197,7 @@ const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse')
 const Commit = v.strictObject({ type: v.literal('commit') });
 const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
 
-export const FromSource = v.variant('type', [
+export const FromSource = messageSet(
   Hello,
   Offer,
   Identities,
@@ -204,7 +210,7 @@ export const FromSource = v.variant('type', [
   Finish,
   Commit,
   Abort,
-]);
+);
 export type FromSource = v.InferOutput<typeof FromSource>;
 
 /** Send the content hashes of these files: they cannot be told to be the same by their inode. */
@@ -234,7 +240,7 @@ const Running = v.strictObject({
 const Failed = v.strictObject({ type: v.literal('failed'), ...FoundBlocker.entries });
 const Aborted = v.strictObject({ type: v.literal('aborted') });
 
-export const FromTarget = v.variant('type', [
+export const FromTarget = messageSet(
   Hello,
   Identify,
   Verdict,
@@ -247,5 +253,5 @@ export const FromTarget = v.variant('type', [
   Running,
   Failed,
   Aborted,
-]);
+);
 export type FromTarget = v.InferOutput<typeof FromTarget>;

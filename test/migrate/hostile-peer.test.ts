@@ -65,6 +65,7 @@ const build = (change: Partial<ReturnType<typeof modestState>> = {}, mappings = 
 const settle = (state = {}) => ({ type: 'settle', frames: 0, state, huge: [] });
 const finish = (change = {}) => ({
   type: 'finish',
+  state: null,
   frames: 0,
   dropped: [],
   guards: [],

@@ -78,6 +78,7 @@ export function fromSource(): Messages<FromSource> {
     adjust: { type: 'adjust', state: pack({ directories, timers }) },
     finish: {
       type: 'finish',
+      state: pack({ directories, timers }),
       frames: 70002,
       dropped: [[0x500000n, 0x501000n]],
       guards: [[0x502000n, 0x503000n]],
