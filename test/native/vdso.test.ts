@@ -9,7 +9,7 @@ import { native } from '../../native/index.js';
 import { get } from '../../shared/injection/x86-64/registers.js';
 import { parseMaps } from '../../shared/proc/mappings.js';
 import { kernelVdso } from '../../shared/vdso.js';
-import { repetitions } from '../support/time.js';
+import { repetitions, scaled } from '../support/time.js';
 
 const source = `
 #include <time.h>
@@ -38,7 +38,7 @@ test.before(() => {
   const pid = child.pid!;
   while (native.readMemory(pid, place, 8).readBigInt64LE() === 0n);
   vdso = kernelVdso(parseMaps(readFileSync(`/proc/${pid}/maps`, 'utf8')))!;
-  native.seizeAndStop([pid], 1, 5000);
+  native.seizeAndStop([pid], 1, scaled(5000));
 });
 test.after(() => {
   child?.kill('SIGKILL');
@@ -55,7 +55,7 @@ function aheadNs(timeStamp: () => bigint): bigint {
   const pid = child.pid!;
   for (;;) {
     native.resumeTracee(pid, 0);
-    native.interruptAndStop([pid], 5000);
+    native.interruptAndStop([pid], scaled(5000));
     const [image] = native.readThreads([pid]);
     const at = get(image!.registers, 'rip');
     if (at < vdso.start || at >= vdso.end) continue;
