@@ -1,8 +1,10 @@
 /**
  * Runs the tests: one process for each file, one line for each, and `N passed, N failed, N skipped` at the end.
  *
- *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--dir FOLDER] [--json] [PART-OF-A-NAME ...]
+ *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--progress SECONDS] [--dir FOLDER] [--json] [PART ...]
  *
+ * A PART of a name chooses files. Of one that takes long, a line "...   NAME ..." tells every half minute (--progress)
+ * that it still runs, and what it said last.
  * With --json each file is a line of JSON instead (FileResult), for a runner that started this one elsewhere.
  * Exit code 0 when something ran and all of it passed, else 1; 2 for wrong usage.
  */
@@ -11,7 +13,6 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { declaredLimit, endAllRuns, runFile } from './support/file-run.js';
-import { nightly } from './support/random.js';
 import { timeScale } from './support/time.js';
 import { judge, type Verdict } from './support/verdict.js';
 
@@ -25,6 +26,7 @@ interface Options {
   list: boolean;
   jobs: number;
   limitSeconds: number;
+  progressSeconds: number;
   json: boolean;
 }
 
@@ -48,6 +50,7 @@ function readOptions(): Options {
       list: { type: 'boolean', default: false },
       jobs: { type: 'string', default: '1' },
       limit: { type: 'string', default: String(defaultLimitSeconds) },
+      progress: { type: 'string', default: '30' },
       dir: { type: 'string', default: compiledTests },
       json: { type: 'boolean', default: false },
     },
@@ -58,6 +61,7 @@ function readOptions(): Options {
     list: values.list,
     jobs: positive('--jobs', values.jobs),
     limitSeconds: positive('--limit', values.limit),
+    progressSeconds: positive('--progress', values.progress),
     json: values.json,
   };
 }
@@ -83,11 +87,6 @@ function findFiles({ folder, limitSeconds }: Options): TestFile[] {
     });
 }
 
-/** Virtual machines under emulation take many minutes: they run when they are asked for by name, and every night. */
-function isUsual({ name }: TestFile): boolean {
-  return nightly || !name.startsWith('vm/');
-}
-
 /** Comments do not always survive the compiler, so a time limit is read in the source; elsewhere the file is its own. */
 function sourceOf(compiled: string): string {
   const path = relative(compiledTests, compiled);
@@ -107,8 +106,8 @@ async function main(): Promise<number> {
   const options = readOptions();
   const all = findFiles(options);
   const isWanted = (file: TestFile, part: string) => `${file.name}.test`.includes(part);
-  const chosen = all.filter((file) =>
-    options.parts.length === 0 ? isUsual(file) : options.parts.some((part) => isWanted(file, part)),
+  const chosen = all.filter(
+    (file) => options.parts.length === 0 || options.parts.some((part) => isWanted(file, part)),
   );
   const unmatched = options.parts.filter((part) => !all.some((file) => isWanted(file, part)));
   for (const part of unmatched) process.stdout.write(`FAIL  no test file has "${part}" in its name\n`);
@@ -122,9 +121,14 @@ async function main(): Promise<number> {
   const work = async () => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const start = performance.now();
-      const evidence = await runFile(file.path, file.limitSeconds);
+      const elapsedMs = () => performance.now() - start;
+      const evidence = await runFile(file.path, file.limitSeconds, {
+        everyMs: options.progressSeconds * 1000,
+        tell: (lastLine) =>
+          process.stdout.write(`...   ${file.name}  ${elapsedMs().toFixed(0)} ms  ${lastLine}\n`),
+      });
       const verdict = judge(evidence);
-      const ms = performance.now() - start;
+      const ms = elapsedMs();
       if (options.json) {
         const result: FileResult = { file: file.name, ...verdict, output: evidence.output, ms };
         process.stdout.write(`${JSON.stringify(result)}\n`);
