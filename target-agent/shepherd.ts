@@ -202,9 +202,13 @@ class Shepherd {
     const file = path.join(stateDirectory, `${migration}.json`);
     try {
       // Whoever reads it sees the one before or this one, whole.
-      writeFileSync(`${file}.new`, `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`, {
-        mode: 0o600,
-      });
+      writeFileSync(
+        `${file}.new`,
+        `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`,
+        {
+          mode: 0o600,
+        },
+      );
       renameSync(`${file}.new`, file);
     } catch (error) {
       console.error(`${file} could not be written: ${(error as Error).message}`);
