@@ -132,7 +132,9 @@ export class Reception {
     this.options.log(
       `${this.session.peer} offers ${message.name} (pid ${message.ids[0]}), migration ${message.migration}`,
     );
-    this.#shepherd = await this.options.openShepherd();
+    const shepherd = await this.options.openShepherd();
+    if (this.#over) return shepherd[Symbol.dispose](); // the source is gone: nobody else would end it
+    this.#shepherd = shepherd;
     // Its skeleton went with it, and nobody may be waiting for an answer of its while pages arrive.
     this.#shepherd.onEnd(() => {
       if (!this.#decided)

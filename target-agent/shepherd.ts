@@ -3,7 +3,7 @@
  * process afterwards, and reports its end. It outlives the agent. Before the decision the end of the agent ends the
  * skeleton; after it nothing but the migrated process itself ends the shepherd.
  */
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ChildStatus, native } from '../native/index.js';
 import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
@@ -201,9 +201,15 @@ class Shepherd {
     const { migration, name } = this.#offer!;
     const file = path.join(stateDirectory, `${migration}.json`);
     try {
-      writeFileSync(file, `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`, {
-        mode: 0o600,
-      });
+      // Whoever reads it sees the one before or this one, whole.
+      writeFileSync(
+        `${file}.new`,
+        `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`,
+        {
+          mode: 0o600,
+        },
+      );
+      renameSync(`${file}.new`, file);
     } catch (error) {
       console.error(`${file} could not be written: ${(error as Error).message}`);
     }
