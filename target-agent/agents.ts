@@ -1,5 +1,5 @@
 /**
- * The agents a shepherd hears and tells: the one that began the migration, and any that ask about it later. One that is
+ * The agents a shepherd, or a witness, hears and tells: the one that began the migration, and any that ask about it later. One that is
  * gone is no loss: the hand-over says again what it waits for.
  */
 import type { Socket } from 'node:net';
@@ -57,10 +57,5 @@ export class Agents {
   tell(message: FromShepherd): void {
     this.answer(message);
     for (const channel of this.#later) if (!channel.ended) channel.send(message as unknown as WireValue);
-  }
-
-  /** Resolves when what was said has gone out. */
-  async close(): Promise<void> {
-    await this.#first.close();
   }
 }

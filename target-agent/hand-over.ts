@@ -33,10 +33,9 @@ export interface HandedOver {
 
 export class HandOver {
   #state: TargetStep['state'];
-  #inputs: TargetInput[] = [];
+  #inputs: (TargetInput | { readonly type: 'recalled' })[] = [];
   #busy = false;
   #writing = 0;
-  #told = false;
   #last: CommitRecord | null = null;
   /** Why it failed, where that was this side's own doing. */
   #failure: MigrationError | undefined;
@@ -77,17 +76,12 @@ export class HandOver {
   }
 
   feed(input: TargetInput): void {
-    this.#inputs.push(input);
-    if (!this.#busy) void this.#perform([]);
+    this.#take(input);
   }
 
   /** Somebody asks about it: told again, also what the machine would not say unasked. */
   recall(): void {
-    this.#told = false;
-    this.feed({ type: 'linked' });
-    const { at } = this.#state;
-    if (this.#told || this.#busy) return;
-    if (at === 'running' || at === 'aborted' || at === 'lost' || at === 'unknown') this.it.tell({ type: at });
+    this.#take({ type: 'recalled' });
   }
 
   /** The process that runs here has ended. Resolves when that is on the disk, or cannot be. */
@@ -106,7 +100,7 @@ export class HandOver {
     this.#busy = true;
     for (const output of outputs) await this.#do(output);
     for (let input = this.#inputs.shift(); input; input = this.#inputs.shift()) {
-      const step = stepTarget(this.#state, input);
+      const step = input.type === 'recalled' ? this.#link() : stepTarget(this.#state, input);
       this.#state = step.state;
       for (const output of step.outputs) await this.#do(output);
     }
@@ -114,10 +108,22 @@ export class HandOver {
     if (this.idle) this.it.settled?.();
   }
 
+  #take(input: TargetInput | { readonly type: 'recalled' }): void {
+    this.#inputs.push(input);
+    if (!this.#busy) void this.#perform([]);
+  }
+
+  #link(): TargetStep {
+    const step = stepTarget(this.#state, { type: 'linked' });
+    const { at } = step.state;
+    const isOver = at === 'running' || at === 'aborted' || at === 'lost' || at === 'unknown';
+    if (step.outputs.length > 0 || !isOver) return step;
+    return { state: step.state, outputs: [{ type: 'send', message: { type: at } }] };
+  }
+
   #do(output: TargetOutput): Promise<void> | undefined {
     switch (output.type) {
       case 'send':
-        this.#told = true;
         this.it.tell(output.message);
         return;
       case 'say':

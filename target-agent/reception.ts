@@ -43,6 +43,8 @@ export class Reception {
   #committed = false;
   #migration = '';
   #runs = false;
+  /** The shepherd that this session began: it tells how its process ends. */
+  #own: ShepherdLink | undefined;
   #optimizer: Disposable | undefined;
   #over = false;
   /** What was forced, and may be. */
@@ -151,8 +153,9 @@ export class Reception {
       `${this.session.peer} offers ${message.name} (pid ${message.ids[0]}), migration ${message.migration}`,
     );
     this.#migration = message.migration;
-    this.#shepherd = await this.options.openShepherd();
-    this.#watch(this.#shepherd);
+    this.#own = await this.options.openShepherd();
+    this.#shepherd = this.#own;
+    this.#watch(this.#own);
     const sameKernel = this.#source.bootId === this.options.facts.bootId;
     this.#shepherd.say({ type: 'begin', sameKernel, peer: this.session.peer.slice(0, 4096) });
     this.#force = message.force.filter((code) => this.options.allowForce.includes(code));
@@ -219,7 +222,7 @@ export class Reception {
       this.#optimizer?.[Symbol.dispose]();
       this.#optimizer = undefined;
     }
-    this.#runs ||= answer.type === 'running' && answer.ended === null;
+    this.#runs ||= answer.type === 'running' && answer.ended === null && this.#shepherd === this.#own;
     if (answer.type === 'verdict') this.#judge(answer);
     else this.#say(answer.type === 'failed' ? { ...answer, code: this.#codeOf(answer.code) } : answer);
   }

@@ -250,6 +250,7 @@ class Shepherd implements HandedOver {
   }
 }
 
-// Signals meant for the agent's group or terminal are not for the shepherd.
-for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+// Signals meant for the agent's group or terminal are not for the shepherd. A limit on the size of files (SIGXFSZ) must
+// fail a record, which has an answer, and not end it.
+for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM', 'SIGXFSZ'] as const) process.on(signal, () => undefined);
 new Shepherd();

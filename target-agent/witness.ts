@@ -8,20 +8,24 @@ import type { FromTarget } from '../shared/commit/index.js';
 import { recoverTarget } from '../shared/commit/target-side.js';
 import { asMigrationError, MigrationError } from '../shared/errors.js';
 import { Journal } from '../shared/journal.js';
-import type { WireValue } from '../shared/protocol/codec.js';
-import { LocalChannel } from '../shared/protocol/local.js';
+import { Agents } from './agents.js';
 import { messageDescriptor } from './child-process.js';
-import { removeDoor } from './door.js';
+import { Door, removeDoor } from './door.js';
 import { type HandedOver, HandOver } from './hand-over.js';
 import { endKnown, stateOf } from './known-process.js';
-import { type FromShepherd, ToHeld } from './local-messages.js';
+import type { ToHeld } from './local-messages.js';
 import { heard, isWord, messageOf, parseEnding } from './words.js';
 
 const [stateDirectory, migration] = process.argv.slice(2) as [string, string];
 
-const agent = new LocalChannel<ToHeld, WireValue>(messageDescriptor, { schema: ToHeld, peer: 'the agent' });
-
 class Witness implements HandedOver {
+  readonly #agents = new Agents(messageDescriptor, {
+    onMessage: (message) => {
+      if (isWord(message) || message.type === 'recall') this.#hear(message);
+    },
+    onLater: (message) => this.#hear(message),
+    onLeft: () => this.settled(),
+  });
   readonly #handOver: HandOver;
   /** Why it never ran, where that was not known before. */
   readonly #why: string | null;
@@ -38,7 +42,7 @@ class Witness implements HandedOver {
     this.#handOver = new HandOver(records, this, start, journal?.detail);
   }
 
-  hear(message: ToHeld): void {
+  #hear(message: ToHeld): void {
     if (message.migration !== migration) return;
     if (isWord(message)) this.#handOver.feed({ type: 'received', message: heard(message) });
     else this.#handOver.recall();
@@ -58,7 +62,7 @@ class Witness implements HandedOver {
 
   tell(word: FromTarget): void {
     const log = path.join(stateDirectory, `${migration}.log`);
-    say(
+    this.#agents.tell(
       messageOf(word, {
         migration,
         // Only a journal says that it runs, and that knows the pid.
@@ -76,25 +80,22 @@ class Witness implements HandedOver {
     console.error(`migration ${migration}: ${notice}`);
   }
 
+  /** Others who ask find it as they would find the shepherd. */
+  async open(): Promise<void> {
+    removeDoor(stateDirectory, migration);
+    const door = await Door.open(stateDirectory, migration, (socket) => this.#agents.add(socket));
+    process.once('exit', () => door.close());
+  }
+
+  /** A record that is under way is not given up. */
   settled(): void {
-    if (agent.ended) process.exit(0);
+    if (this.#handOver?.idle && this.#agents.allLeft) process.exit(0);
   }
-
-  /** The agent is gone; a record that is under way is not given up. */
-  leave(): void {
-    if (this.#handOver.idle) process.exit(0);
-  }
-}
-
-function say(message: FromShepherd): void {
-  if (!agent.ended) agent.send(message as unknown as WireValue);
 }
 
 async function findJournal(): Promise<Journal | null> {
   try {
-    const journal = await Journal.open(stateDirectory, migration, 'target');
-    removeDoor(stateDirectory, migration);
-    return journal;
+    return await Journal.open(stateDirectory, migration, 'target');
   } catch (error) {
     if (error instanceof MigrationError && error.code === 'no-such-migration') return null;
     throw error;
@@ -102,12 +103,11 @@ async function findJournal(): Promise<Journal | null> {
 }
 
 try {
-  const witness = new Witness(await findJournal());
-  agent.onMessage((message) => witness.hear(message));
-  agent.onEnd(() => witness.leave());
+  const journal = await findJournal();
+  const witness = new Witness(journal);
+  if (journal) await witness.open();
 } catch (error) {
-  const { code, message } = asMigrationError(error);
-  say({ type: 'failed', code, what: message.slice(0, 4096) });
-  await agent.close();
+  // Whoever asked sees that it is gone.
+  console.error(`migration ${migration}: ${asMigrationError(error).message}`);
   process.exit(1);
 }

@@ -28,6 +28,12 @@ export const innerPid = 4242;
 /** Where the made-up program has its only memory. */
 export const memory = mapping(0x10000, 16);
 
+/** Hosts, or one agent of them. */
+export interface Reachable {
+  target: { address: string };
+  secretFile: string;
+}
+
 export class Peer implements AsyncDisposable {
   #sender: NativePageSender | undefined;
   /** What it offers; drawn anew by each. */
@@ -37,7 +43,7 @@ export class Peer implements AsyncDisposable {
 
   private constructor(private readonly session: AgentSession<FromTarget, WireValue>) {}
 
-  static async connect({ target, secretFile }: TwoHosts): Promise<Peer> {
+  static async connect({ target, secretFile }: Reachable): Promise<Peer> {
     const secret = parseSecret(readFileSync(secretFile, 'utf8'), secretFile);
     const address = parseAddress(target.address);
     return new Peer(await connect<FromTarget, WireValue>({ ...address, secret, schema: FromTarget }));
@@ -100,7 +106,7 @@ export class Peer implements AsyncDisposable {
   }
 
   /** For one that has left: what it let the target hold goes. */
-  async takeBack(hosts: TwoHosts): Promise<void> {
+  async takeBack(hosts: Reachable): Promise<void> {
     if (!this.#holds) return;
     await using other = await Peer.connect(hosts);
     const found = await other.recall(this.migration);
