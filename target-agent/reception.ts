@@ -42,6 +42,8 @@ export class Reception {
   /** The source may have decided: what failed here frees nobody. */
   #committed = false;
   #migration = '';
+  /** Nothing is due from the shepherd: what became of it has been said. */
+  #told = false;
   #runs = false;
   /** The shepherd that this session began: it tells how its process ends. */
   #own: ShepherdLink | undefined;
@@ -179,6 +181,7 @@ export class Reception {
     const link = this.#link;
     if (!this.#handing || message.migration !== this.#migration)
       throw new MigrationError('protocol-violation', `"${message.type}" is not due: nothing is prepared`);
+    this.#told = message.type === 'over';
     this.#committed ||= message.type === 'commit' || message.type === 'withdraw';
     // The end of the shepherd may have been noticed only now.
     if (link.ended) await this.#replace();
@@ -200,8 +203,9 @@ export class Reception {
     link.onEnd(() => {
       if (this.#over || link !== this.#shepherd) return;
       const failure = new MigrationError('target-failed', 'the shepherd of this migration ended');
-      if (!this.#handing) return this.#fail(failure);
-      if (this.#replaced) return;
+      // After the last word nobody waits for one: whoever says something again finds who knows of it.
+      if (this.#told) return;
+      if (!this.#handing || this.#replaced) return this.#fail(failure);
       this.#replaced = true;
       this.options.log(failure.message);
       // What became of the process the journal knows.
@@ -223,6 +227,7 @@ export class Reception {
       this.#optimizer = undefined;
     }
     this.#runs ||= answer.type === 'running' && answer.ended === null && this.#shepherd === this.#own;
+    this.#told ||= this.#handing && ['running', 'aborted', 'lost', 'unknown'].includes(answer.type);
     if (answer.type === 'verdict') this.#judge(answer);
     else this.#say(answer.type === 'failed' ? { ...answer, code: this.#codeOf(answer.code) } : answer);
   }
