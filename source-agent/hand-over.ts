@@ -18,6 +18,8 @@ import type { Stopper } from './stop.js';
 const finishMs = 30000;
 const commitMs = 10000;
 const mostFreezes = 4;
+/** There is one only. */
+const epoch = 1;
 
 /**
  * What is in it could not be done before and cannot wait. Throws MigrationError: the program then runs on here, unless
@@ -30,6 +32,7 @@ export async function handOver(
   stream: PageStream,
   files: KnownFiles,
   settled: State,
+  migration: string,
   step: (name: StepEvent['step']) => void,
 ) {
   const frozen = await freezeUnmoved(stopper, precopy);
@@ -65,6 +68,7 @@ export async function handOver(
     clock.mark('send');
     conversation.say({
       type: 'finish',
+      epoch,
       state: changes,
       frames: stream.frames,
       dropped: last.dropped.map(pairOf),
@@ -83,7 +87,7 @@ export async function handOver(
     hold(stopper.process.pid);
     clock.mark('record');
     decided = true;
-    const running = await commit(conversation, frozen);
+    const running = await commit(conversation, frozen, migration);
     clock.mark('switch');
     const left = endSource(frozen);
     const notes = left === null ? running.notes : [...running.notes, left];
@@ -140,6 +144,7 @@ async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<Frozen
 async function commit(
   conversation: Conversation,
   frozen: FrozenProcess,
+  migration: string,
 ): Promise<Extract<FromTarget, { type: 'running' }>> {
   const { pid } = frozen.process;
   const inDoubt = (cause: unknown) => {
@@ -147,14 +152,23 @@ async function commit(
     const what = `the target did not confirm the hand-over of process ${pid}: ${asMigrationError(cause).message}`;
     return new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause });
   };
-  let answer: Extract<FromTarget, { type: 'running' | 'failed' }>;
+  let answer: Extract<FromTarget, { type: 'running' | 'failed' | 'aborted' }>;
   try {
-    answer = await conversation.ask({ type: 'commit' }, commitMs, 'running', 'failed');
+    answer = await conversation.ask(
+      { type: 'commit', migration, epoch },
+      commitMs,
+      'running',
+      'failed',
+      'aborted',
+    );
   } catch (error) {
     throw inDoubt(error);
   }
   if (answer.type === 'running') return answer;
-  const failure = failureOf(answer);
+  const failure =
+    answer.type === 'failed'
+      ? failureOf(answer)
+      : new MigrationError('target-failed', answer.what ?? 'the target gave the process back', { pid });
   // The target itself may not know: its shepherd is gone, and may have let the process run before.
   if (failure.code === 'in-doubt') throw inDoubt(failure);
   unhold(pid);

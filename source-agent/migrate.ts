@@ -67,6 +67,7 @@ async function travel(
   step: (name: StepEvent['step']) => void,
 ): Promise<Report> {
   const startedMs = performance.now();
+  const migration = newMigrationId();
   const { inspection, pipes, blockers } = await lookSteadily(process);
   if (blockers.length > 0) throw MigrationError.refused(blockers);
 
@@ -76,7 +77,7 @@ async function travel(
   const acquaintance = await interruption.during(greet(conversation));
   step('preflight');
   const files = neededFiles(inspection);
-  const preflown = preflight(conversation, acquaintance, inspection, files, options);
+  const preflown = preflight(conversation, acquaintance, inspection, files, migration, options);
   const { sameInode, notes } = await interruption.during(preflown);
   const stacks = new StackWatch(acquaintance, options.force);
 
@@ -118,6 +119,7 @@ async function travel(
       stream,
       { files, sameInode },
       settled,
+      migration,
       step,
     );
     const totals = [...rounds, ...closing];
@@ -146,7 +148,7 @@ async function travel(
     };
   } catch (error) {
     const failure = await explain(process, error);
-    await tellAbort(conversation, failure);
+    await tellAbort(conversation, migration, failure);
     throw failure;
   } finally {
     tracker?.close();
@@ -158,9 +160,10 @@ async function preflight(
   acquaintance: Acquaintance,
   inspection: Inspection,
   files: NeededFile[],
+  migration: string,
   { stdio, compareContents, force }: MigrationOptions,
 ) {
-  const offered = { check: false, migration: newMigrationId(), stdio, compareContents, force };
+  const offered = { check: false, migration, stdio, compareContents, force };
   const judgement = await offer(conversation, acquaintance, inspection, files, offered);
   const { blockers, forced, sameInode } = judgement;
   if (blockers.length > 0) throw MigrationError.refused(blockers);
@@ -267,10 +270,14 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
 }
 
 /** Where the walk begins again, the target has to be rid of this one first. */
-async function tellAbort(conversation: Conversation, failure: MigrationError): Promise<void> {
+async function tellAbort(
+  conversation: Conversation,
+  migration: string,
+  failure: MigrationError,
+): Promise<void> {
   if (failure.code === 'in-doubt') return;
   try {
-    conversation.say({ type: 'abort', reason: failure.message.slice(0, 4096) });
+    conversation.say({ type: 'abort', migration, reason: failure.message.slice(0, 4096) });
     if (failure.code === 'process-exec') await conversation.awaitAborted(abortMs);
   } catch {
     // The link is gone; the target notices that by itself.

@@ -113,6 +113,8 @@ export class Reception {
         this.options.log(`the source gave up: ${message.reason}`);
         this.#relay(await this.#link.ask(message));
         return this.#close();
+      default:
+        throw new MigrationError('protocol-violation', `"${message.type}" is not due`);
     }
   }
 

@@ -95,7 +95,7 @@ class Shepherd {
         // Said when all is gone: the next attempt needs the same ids.
         this.#restoration?.[Symbol.dispose]();
         this.#restoration = undefined;
-        this.#say({ type: 'aborted' });
+        this.#say({ type: 'aborted', migration: message.migration, what: null });
         await this.#agent.close();
         return this.#end(0);
       default:
@@ -170,7 +170,7 @@ class Shepherd {
 
   async #finish(message: Message<'finish'>): Promise<void> {
     if (this.#unadjusted) throw this.#unadjusted;
-    this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
+    this.#say({ type: 'prepared', epoch: message.epoch, phases: await this.#restored.finish(message) });
   }
 
   #run(): void {
@@ -181,7 +181,9 @@ class Shepherd {
     native.onChildExit(pid, (status) => this.#ended(status));
     this.#say({
       type: 'running',
+      migration: this.#offer!.migration,
       pid,
+      ended: null,
       phases: { run: switchMs },
       notes: this.#restored.notes,
       log: this.#streams!.log,

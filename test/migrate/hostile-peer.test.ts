@@ -65,6 +65,7 @@ const build = (change: Partial<ReturnType<typeof modestState>> = {}, mappings = 
 const settle = (state = {}) => ({ type: 'settle', frames: 0, state, huge: [] });
 const finish = (change = {}) => ({
   type: 'finish',
+  epoch: 1,
   state: null,
   frames: 0,
   dropped: [],
@@ -74,7 +75,11 @@ const finish = (change = {}) => ({
   ...change,
 });
 const adjust = (state = {}) => ({ type: 'adjust', state: pack(state) });
-const rehearse = () => ({ ...finish(), type: 'rehearse', state: {} });
+const rehearse = () => {
+  const { epoch: _, ...rest } = finish();
+  return { ...rest, type: 'rehearse', state: {} };
+};
+const commit = () => fromSource().commit;
 
 for (const [type, message] of Object.entries(fromSource())) {
   if (type === 'hello') continue;
@@ -86,14 +91,7 @@ hostile('an offer twice', async (peer) => {
   await assertRefused(peer, modestOffer(), /not due/);
 });
 
-for (const message of [
-  { type: 'commit' },
-  { type: 'layout', splices: [] },
-  settle(),
-  adjust(),
-  finish(),
-  rehearse(),
-]) {
+for (const message of [commit(), { type: 'layout', splices: [] }, settle(), adjust(), finish(), rehearse()]) {
   hostile(`${message.type} right after the offer`, async (peer) => {
     await peer.introduce();
     await assertRefused(peer, message, /nothing has been built/);
@@ -121,7 +119,7 @@ hostile('silence after the build', async (peer) => {
   await peer.walk([build(), 'built']);
 });
 
-for (const message of [{ type: 'commit' }, finish(), rehearse()]) {
+for (const message of [commit(), finish(), rehearse()]) {
   hostile(`${message.type} right after the build`, async (peer) => {
     await peer.introduce();
     await peer.walk([build(), 'built']);
@@ -344,10 +342,10 @@ peers('an abort after the decision comes too late', async () => {
       [settle(), 'settled'],
       [adjust(), null],
       [finish(), 'prepared'],
-      [{ type: 'commit' }, 'running'],
+      [commit(), 'running'],
     );
     for (const message of [
-      { type: 'abort', reason: 'changed my mind' },
+      { ...fromSource().abort, reason: 'changed my mind' },
       { type: 'layout', splices: [] },
       finish(),
     ])
