@@ -2,9 +2,15 @@
  * Drives the source's side of the hand-over (shared/commit/source-side.ts): feeds what happens to the machine and performs
  * what it asks for, in order. What happens meanwhile waits its turn.
  */
-import type { FromSource, Notice } from '../shared/commit/index.js';
+import type { CommitRecord, FromSource, Notice } from '../shared/commit/index.js';
 import { stepSource } from '../shared/commit/source-side.js';
-import { newSource, type SourceInput, type SourceOutput, type SourceStep } from '../shared/commit/source-state.js';
+import {
+  newSource,
+  type SourceInput,
+  type SourceOutput,
+  type SourceStep,
+} from '../shared/commit/source-state.js';
+import { MigrationError } from '../shared/errors.js';
 import type { Journal } from '../shared/journal.js';
 
 /** What the machine's outputs are done with. */
@@ -75,27 +81,45 @@ export class CommitDriver {
   #do(output: SourceOutput): void {
     switch (output.type) {
       case 'hold':
-        return void this.#inputs.push({ type: this.#try(() => this.hands.hold()) ? 'held' : 'unheld' });
+        this.#inputs.push({ type: this.#try(() => this.hands.hold()) ? 'held' : 'unheld' });
+        break;
       case 'release':
-        return void this.#try(() => this.hands.release());
+        this.#try(() => this.hands.release());
+        break;
       case 'send':
-        return void this.#try(() => this.hands.send(output.message));
+        this.#send(output.message);
+        break;
       case 'say':
-        return this.hands.say(output.notice);
+        this.hands.say(output.notice);
+        break;
       case 'end':
-        return this.#await(this.hands.end().then(() => this.feed({ type: 'ended' })));
-      case 'write': {
-        const { decision } = output.record;
-        const written = this.journal.record(output.record).then(
-          () => 'written' as const,
-          (error: unknown) => {
-            this.#failure ??= error;
-            return 'unwritten' as const;
-          },
-        );
-        return this.#await(written.then((type) => this.feed({ type, decision })));
-      }
+        this.#await(this.hands.end().then(() => this.feed({ type: 'ended' })));
+        break;
+      case 'write':
+        this.#write(output.record);
+        break;
     }
+  }
+
+  /** Where the link is gone, that is told by whoever waits for an answer. */
+  #send(message: FromSource): void {
+    try {
+      this.hands.send(message);
+    } catch (error) {
+      if (!(error instanceof MigrationError)) this.#failure ??= error;
+    }
+  }
+
+  #write(record: CommitRecord): void {
+    const { decision } = record;
+    const written = this.journal.record(record).then(
+      () => 'written' as const,
+      (error: unknown) => {
+        this.#failure ??= error;
+        return 'unwritten' as const;
+      },
+    );
+    this.#await(written.then((type) => this.feed({ type, decision })));
   }
 
   #try(act: () => void): boolean {

@@ -142,10 +142,11 @@ export class FreezerCgroup implements Disposable {
 
 /** The folder of the cgroup that all threads are in; null where there is none that we can reach. */
 function homeOf(pid: number, version: 1 | 2): string | null {
-  const mount = parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')).findLast(({ fsType, superOptions }) =>
-    version === 1
-      ? fsType === 'cgroup' && superOptions.split(',').includes('freezer')
-      : fsType === 'cgroup2',
+  const mount = parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')).findLast(
+    ({ fsType, superOptions }) =>
+      version === 1
+        ? fsType === 'cgroup' && superOptions.split(',').includes('freezer')
+        : fsType === 'cgroup2',
   );
   if (!mount) return null;
   const places = new Set(
@@ -163,7 +164,8 @@ function homeOf(pid: number, version: 1 | 2): string | null {
 function placeOf(file: string, version: 1 | 2): string | null {
   for (const line of readFileSync(file, 'utf8').split('\n')) {
     const [, id, controllers, place] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
-    const isIt = version === 1 ? controllers?.split(',').includes('freezer') : id === '0' && controllers === '';
+    const isIt =
+      version === 1 ? controllers?.split(',').includes('freezer') : id === '0' && controllers === '';
     if (isIt) return place!;
   }
   return null;

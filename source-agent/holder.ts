@@ -51,10 +51,12 @@ export class Holder implements AsyncDisposable {
     return new Holder(child);
   }
 
-  /** With what it will hold, once the helper is there. */
-  async take(hold: Hold): Promise<void> {
+  /** With what it will hold, or holds already (`holding`), once the helper is there. */
+  async take(hold: Hold, holding = false): Promise<void> {
     this.#hold = hold;
     await this.#ready;
+    if (holding) this.#say('hold');
+    this.#holding = holding;
   }
 
   /** Called when somebody else let the held process go; it is held again by then. */
