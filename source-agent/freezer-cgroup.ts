@@ -52,9 +52,9 @@ export class FreezerCgroup implements Disposable {
    * Makes it and moves the process into it, all threads at once (cgroup.procs). Throws where this host has none that can
    * be used: no such mount here, the process outside of what we see of it, its threads in several.
    */
-  static make(pid: number, name: string): FreezerCgroup {
+  static make(pid: number, name: string, allowed: readonly (1 | 2)[] = [1, 2]): FreezerCgroup {
     const failures: string[] = [];
-    for (const version of [1, 2] as const) {
+    for (const version of allowed) {
       const home = homeOf(pid, version);
       if (home === null) continue;
       const folder = path.join(home, name);

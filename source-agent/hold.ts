@@ -20,6 +20,8 @@ export interface Hold extends Disposable {
   letGo(): void;
   /** Afterwards, or after the end: nothing is left of it. */
   remove(): Promise<void>;
+  /** The same where the process is not in it any more; else it stays. */
+  removeIfLeft(): Promise<void>;
 }
 
 export function holdName(migration: string): string {
@@ -64,6 +66,10 @@ class FreezerHold implements Hold {
     return this.cgroup.putBack();
   }
 
+  removeIfLeft(): Promise<void> {
+    return this.cgroup.remove();
+  }
+
   [Symbol.dispose](): void {
     this.cgroup[Symbol.dispose]();
   }
@@ -95,6 +101,8 @@ export class StopHold implements Hold {
   }
 
   async remove(): Promise<void> {}
+
+  async removeIfLeft(): Promise<void> {}
 
   [Symbol.dispose](): void {}
 }

@@ -52,7 +52,11 @@ function look(): void {
 async function end(): Promise<void> {
   clearInterval(watch);
   const what = verdict();
-  if (what === 'keep') return;
+  if (what === 'keep') {
+    // An agent that died right after it had ended the process left its cgroup behind.
+    await hold?.removeIfLeft().catch(() => undefined);
+    return;
+  }
   if (what === 'sync, release') fdatasyncSync(journalDescriptor);
   hold ??= held();
   // A SIGCONT is nothing that a process should see which was not stopped.

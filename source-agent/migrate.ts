@@ -9,7 +9,6 @@ import { pauseOptimizer } from '../shared/optimizer.js';
 import { formatAddress } from '../shared/protocol/address.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
-import { durableDirectory, openDurableDirectory } from '../shared/state-directory.js';
 import { detectImpossible } from './blockers.js';
 import { Commitment } from './commitment.js';
 import { Conversation } from './conversation.js';
@@ -19,7 +18,7 @@ import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
-import { bringToEnd } from './open-migrations.js';
+import { bringToEnd, openJournals } from './open-migrations.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import type { PipeCensus } from './pipe-census.js';
@@ -44,7 +43,7 @@ const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
 export async function migrate(options: MigrationOptions): Promise<Report> {
-  const directory = openDurableDirectory(durableDirectory(options.stateDirectory));
+  const directory = openJournals(options);
   await bringToEnd(directory, options);
   return startingOver(options, () => walk(options, directory));
 }

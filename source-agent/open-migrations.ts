@@ -1,12 +1,30 @@
 /** What earlier agents of this host have left open about a process: no other move of it begins before that is over. */
 import { MigrationError } from '../shared/errors.js';
 import { cleanJournals, type ListedJournal, listJournals } from '../shared/journal.js';
-import { identify, isSame } from './host-process.js';
+import { durableDirectory, openDurableDirectory } from '../shared/state-directory.js';
+import { detectImpossible } from './blockers.js';
+import { hostProcess, identify, isSame } from './host-process.js';
 import type { MigrationOptions } from './options.js';
 import { resume } from './resumption.js';
+import { SourceProcess } from './source-process.js';
 
 /** Records of what is over are of use to whoever looks for what became of a process. */
 const keepMs = 7 * 24 * 3600 * 1000;
+
+/**
+ * The folder of the journals; made where there is none. Throws MigrationError 'journal-unusable', but what stands in the
+ * way of moving the process at all is the better reason.
+ */
+export function openJournals({ pid, stateDirectory }: MigrationOptions): string {
+  try {
+    return openDurableDirectory(durableDirectory(stateDirectory));
+  } catch (error) {
+    const impossible = detectImpossible(pid);
+    if (impossible.length > 0) throw MigrationError.refused(impossible);
+    SourceProcess.open(pid)[Symbol.dispose]();
+    throw error;
+  }
+}
 
 /**
  * Throws MigrationError 'migration-busy' where an agent moves this very process, and what resume() throws where an earlier
@@ -16,7 +34,8 @@ export async function bringToEnd(directory: string, { pid, secret }: MigrationOp
   cleanJournals(directory, keepMs);
   const open = listJournals(directory).filter(isOpen);
   if (open.length === 0) return;
-  const process = identify(pid);
+  const process = hostProcess(pid) && identify(pid);
+  if (!process) return;
   for (const { identity, migration } of open) {
     if (!identity || !isSame(identity, process)) continue;
     const options = { directory, migration, secret: () => secret, want: 'resume', alone: false } as const;

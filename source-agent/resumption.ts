@@ -88,7 +88,7 @@ class Resumption implements AsyncDisposable {
     await driver.idle();
     if (alone) driver.feed({ type: want, alone });
     await driver.idle();
-    if (this.#isOpen) await this.#ask(secret(), want, alone);
+    if (this.#isOpen) await this.#ask(secret, want, alone);
     const { at, gone } = driver.state;
     const { migration, pid, name, peer } = this.journal.identity;
     if (at !== 'kept' && at !== 'moved' && at !== 'none') throw this.#inDoubt(driver.failure);
@@ -117,11 +117,11 @@ class Resumption implements AsyncDisposable {
   }
 
   /** Throws only where the process stays held without an answer. */
-  async #ask(secret: Secret, want: 'resume' | 'abort', alone: boolean): Promise<void> {
+  async #ask(secret: () => Secret, want: 'resume' | 'abort', alone: boolean): Promise<void> {
     const driver = this.#driver;
     const { migration, peer } = this.journal.identity;
     try {
-      await using conversation = await Conversation.open({ target: parseAddress(peer), secret });
+      await using conversation = await Conversation.open({ target: parseAddress(peer), secret: secret() });
       this.#conversation = conversation;
       await greet(conversation);
       conversation.say({ type: 'recall', migration });
