@@ -2,7 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { type ErrorCode, ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
-import { defaultDurableDirectory } from '../shared/state-directory.js';
+import { defaultDurableDirectory, durableDirectory } from '../shared/state-directory.js';
 import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
 import { trackerNames } from '../source-agent/tracker/index.js';
@@ -21,7 +21,6 @@ import {
 } from './values.js';
 
 export const secretVariable = 'MIGRATE_SECRET_FILE';
-export const defaultStateDirectory = '/run/godwit';
 
 type Values = Record<string, string | undefined>;
 type Switches = Record<string, boolean | undefined>;
@@ -133,14 +132,14 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .description('receives processes: run it on the target, as root')
     .requiredOption('--listen <host:port>', 'where to listen; :port for all addresses')
     .addOption(secretOption())
-    .option('--state-dir <dir>', 'folder for logs and state', defaultStateDirectory)
+    .option('--state-dir <dir>', `folder for logs and records (default: ${durableDirectory()})`)
     .option('--allow-force <names>', 'what sources may force: names with commas, all or none', 'all')
     .option('--user <name>', 'account that the part on the network becomes (default: nobody)')
     .action(async (options: Values) => {
       const request = {
         listen: parseAddress(options.listen!),
         secretFile: options.secretFile,
-        stateDirectory: options.stateDir!,
+        stateDirectory: durableDirectory(options.stateDir),
         allowForce: parseForces('--allow-force', options.allowForce!),
         user: options.user,
       };

@@ -26,9 +26,9 @@ import { messageSet } from './message-set.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
-const migration = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
+export const migration = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
 /** A freeze of a migration: see shared/commit/index.ts. */
-const epoch = uint32;
+const epoch = v.pipe(uint32, v.minValue(1));
 const errorCode = v.picklist(Object.keys(catalogue) as [ErrorCode, ...ErrorCode[]]);
 
 /** What one host tells of itself: see shared/host-facts.ts. */
@@ -201,12 +201,12 @@ const Finish = v.strictObject({ type: v.literal('finish'), epoch, ...freeze });
 const Rehearse = v.strictObject({ ...freeze, type: v.literal('rehearse'), state: PartialState });
 
 // The words of the hand-over, as shared/commit/index.ts has them; each may be repeated.
-const Commit = v.strictObject({ type: v.literal('commit'), migration, epoch });
-const Withdraw = v.strictObject({ type: v.literal('withdraw'), migration });
-const Abort = v.strictObject({ type: v.literal('abort'), migration, reason: text });
-const Over = v.strictObject({ type: v.literal('over'), migration });
+export const Commit = v.strictObject({ type: v.literal('commit'), migration, epoch });
+export const Withdraw = v.strictObject({ type: v.literal('withdraw'), migration });
+export const Abort = v.strictObject({ type: v.literal('abort'), migration, reason: text });
+export const Over = v.strictObject({ type: v.literal('over'), migration });
 /** In the place of an offer: this session is about a hand-over that another one began. */
-const Recall = v.strictObject({ type: v.literal('recall'), migration });
+export const Recall = v.strictObject({ type: v.literal('recall'), migration });
 
 export const FromSource = messageSet(
   Hello,

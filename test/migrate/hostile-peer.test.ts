@@ -40,9 +40,12 @@ peers.after(() => hosts[Symbol.asyncDispose]());
 /** One peer's doing, and what must be true afterwards. */
 function hostile(name: string, act: (peer: Peer) => Promise<void>): void {
   peers(name, async () => {
-    {
-      await using peer = await Peer.connect(hosts);
+    const peer = await Peer.connect(hosts);
+    try {
       await act(peer);
+    } finally {
+      await peer[Symbol.asyncDispose]();
+      await peer.takeBack(hosts);
     }
     assert.equal(await othersAfter(hosts, quiet), [], 'something stays behind');
     await using next = await Peer.connect(hosts);
@@ -94,7 +97,7 @@ hostile('an offer twice', async (peer) => {
 for (const message of [commit(), { type: 'layout', splices: [] }, settle(), adjust(), finish(), rehearse()]) {
   hostile(`${message.type} right after the offer`, async (peer) => {
     await peer.introduce();
-    await assertRefused(peer, message, /nothing has been built/);
+    await assertRefused(peer, message, /nothing (has been built|is prepared)/);
   });
 }
 
@@ -342,14 +345,9 @@ peers('an abort after the decision comes too late', async () => {
       [settle(), 'settled'],
       [adjust(), null],
       [finish(), 'prepared'],
-      [commit(), 'running'],
+      [peer.commit(), 'running'],
     );
-    for (const message of [
-      { ...fromSource().abort, reason: 'changed my mind' },
-      { type: 'layout', splices: [] },
-      finish(),
-    ])
-      peer.say(message);
+    for (const message of [peer.abort(), { type: 'layout', splices: [] }, finish()]) peer.say(message);
     await sleep(300);
     assert.ok(hosts.target.find(innerPid), 'it was ended');
     assert.is(hosts.target.find(innerPid)!.parent.name, 'node', 'nobody watches over it');

@@ -99,7 +99,7 @@ test('agent', async () => {
     {
       listen: { host: '', port: 7777 },
       secretFile: undefined,
-      stateDirectory: '/run/godwit',
+      stateDirectory: '/var/lib/godwit',
       allowForce: forceableCodes,
       user: undefined,
     },
