@@ -6,9 +6,11 @@ import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { noteOf } from '../shared/force.js';
 import { pauseOptimizer } from '../shared/optimizer.js';
+import { formatAddress } from '../shared/protocol/address.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectImpossible } from './blockers.js';
+import { Commitment } from './commitment.js';
 import { Conversation } from './conversation.js';
 import { explain } from './explanation.js';
 import { handOver, isOver } from './hand-over.js';
@@ -16,6 +18,7 @@ import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
+import { bringToEnd, openJournals } from './open-migrations.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import type { PipeCensus } from './pipe-census.js';
@@ -39,11 +42,13 @@ const abortMs = 10000;
 const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
-export function migrate(options: MigrationOptions): Promise<Report> {
-  return startingOver(options, () => walk(options));
+export async function migrate(options: MigrationOptions): Promise<Report> {
+  const directory = openJournals(options);
+  await bringToEnd(directory, options);
+  return startingOver(options, () => walk(options, directory));
 }
 
-async function walk(options: MigrationOptions): Promise<Report> {
+async function walk(options: MigrationOptions, directory: string): Promise<Report> {
   const { pid } = options;
   const step = (name: StepEvent['step']) => {
     if (options.signal?.aborted) throw interrupted();
@@ -55,7 +60,7 @@ async function walk(options: MigrationOptions): Promise<Report> {
   if (impossible.length > 0) throw MigrationError.refused(impossible);
   using process = SourceProcess.open(pid);
   try {
-    return await travel(process, options, step);
+    return await travel(process, options, directory, step);
   } catch (error) {
     throw await explain(process, error);
   }
@@ -64,6 +69,7 @@ async function walk(options: MigrationOptions): Promise<Report> {
 async function travel(
   process: SourceProcess,
   options: MigrationOptions,
+  directory: string,
   step: (name: StepEvent['step']) => void,
 ): Promise<Report> {
   const startedMs = performance.now();
@@ -89,6 +95,8 @@ async function travel(
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
   let tracker: Tracker | undefined;
+  const peer = formatAddress(options.target);
+  await using commitment = Commitment.begin(directory, migration, process.pid, peer, conversation);
   try {
     step('arm');
     const armed = await arm(stopper, sent, conversation, stream, selection);
@@ -105,6 +113,8 @@ async function travel(
     const rounds = tracked ? await sendRounds(precopy, stream, options, interruption) : [];
 
     step('settle');
+    await commitment.prepare();
+    if (commitment.note !== null) notes.push(commitment.note);
     using _optimizer = pauseOptimizer();
     const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
     const closing = tracked ? await closeRounds(precopy, options, rounds.length, interruption) : [];
@@ -119,7 +129,7 @@ async function travel(
       stream,
       { files, sameInode },
       settled,
-      migration,
+      commitment,
       step,
     );
     const totals = [...rounds, ...closing];
@@ -148,7 +158,7 @@ async function travel(
     };
   } catch (error) {
     const failure = await explain(process, error);
-    await tellAbort(conversation, migration, failure);
+    await tellAbort(conversation, commitment, failure);
     throw failure;
   } finally {
     tracker?.close();
@@ -272,12 +282,12 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
 /** Where the walk begins again, the target has to be rid of this one first. */
 async function tellAbort(
   conversation: Conversation,
-  migration: string,
+  commitment: Commitment,
   failure: MigrationError,
 ): Promise<void> {
   if (failure.code === 'in-doubt') return;
+  await commitment.giveUp(failure);
   try {
-    conversation.say({ type: 'abort', migration, reason: failure.message.slice(0, 4096) });
     if (failure.code === 'process-exec') await conversation.awaitAborted(abortMs);
   } catch {
     // The link is gone; the target notices that by itself.
