@@ -2,10 +2,12 @@
 import { asMigrationError } from '../shared/errors.js';
 import { agentCommand } from './agent.js';
 import { checkCommand } from './check.js';
+import { decideCommand } from './decide.js';
 import { demoCommand } from './demo/demo.js';
 import { migrateCommand } from './migrate.js';
 import { runCommandLine } from './program.js';
 import { printSecret } from './secret.js';
+import { statusCommand } from './status.js';
 import { tellFailure, terminal } from './terminal.js';
 
 const here = terminal();
@@ -18,6 +20,11 @@ try {
       return agentCommand(request, here);
     },
     check: (request) => checkCommand(request, here),
+    status: (request) => {
+      task = 'listing migrations';
+      return statusCommand(request, here);
+    },
+    decide: (request) => decideCommand(request, here),
     secret: async () => {
       printSecret(here.out);
       return 0;

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { type ErrorCode, ExitCode, MigrationError } from '../shared/errors.js';
 import { parseAddress } from '../shared/protocol/address.js';
+import { defaultDurableDirectory, durableDirectory } from '../shared/state-directory.js';
 import { productVersion } from '../shared/version.js';
 import { defaultOptions } from '../source-agent/options.js';
 import { trackerNames } from '../source-agent/tracker/index.js';
@@ -10,6 +11,7 @@ import {
   parseChoice,
   parseForce,
   parseForces,
+  parseMigration,
   parseMilliseconds,
   parsePid,
   parseRate,
@@ -19,7 +21,6 @@ import {
 } from './values.js';
 
 export const secretVariable = 'MIGRATE_SECRET_FILE';
-export const defaultStateDirectory = '/run/godwit';
 
 type Values = Record<string, string | undefined>;
 type Switches = Record<string, boolean | undefined>;
@@ -39,6 +40,11 @@ const forceOption = () =>
   new Option('--force <name>', 'accept a difference of the hosts, by its code; may be repeated')
     .argParser((name, before: readonly ErrorCode[]) => [...before, parseForce('--force', name)])
     .default([] as readonly ErrorCode[], 'nothing');
+const recordsOption = () =>
+  new Option(
+    '--state-dir <dir>',
+    `folder for the records of hand-overs: else $GODWIT_STATE, or ${defaultDurableDirectory}`,
+  );
 const jsonOption = (what: string) => new Option('--json', what);
 
 /** Throws MigrationError 'usage' for what cannot be understood; what the command throws otherwise. */
@@ -97,6 +103,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
       'how written pages are found: auto, userfault, soft-dirty, or none (stop and copy)',
       defaultOptions.tracker,
     )
+    .addOption(recordsOption())
     .addOption(jsonOption('one JSON object a line, the last the result'))
     .option('--quiet', 'print nothing but an error; with --json only the result')
     .action(async (pid: string, target: string, { force, ...options }: Values & Switches & Forced) => {
@@ -104,6 +111,7 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
         pid: parsePid(pid),
         target: parseTarget(target),
         secretFile: text(options.secretFile),
+        stateDirectory: text(options.stateDir),
         maxDowntimeMs: parseMilliseconds('--max-downtime', text(options.maxDowntime)!),
         maxRounds: parseRounds('--max-rounds', text(options.maxRounds)!),
         bandwidth: parseRate('--bandwidth', text(options.bandwidth)!),
@@ -124,14 +132,14 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
     .description('receives processes: run it on the target, as root')
     .requiredOption('--listen <host:port>', 'where to listen; :port for all addresses')
     .addOption(secretOption())
-    .option('--state-dir <dir>', 'folder for logs and state', defaultStateDirectory)
+    .option('--state-dir <dir>', `folder for logs and records (default: ${durableDirectory()})`)
     .option('--allow-force <names>', 'what sources may force: names with commas, all or none', 'all')
     .option('--user <name>', 'account that the part on the network becomes (default: nobody)')
     .action(async (options: Values) => {
       const request = {
         listen: parseAddress(options.listen!),
         secretFile: options.secretFile,
-        stateDirectory: options.stateDir!,
+        stateDirectory: durableDirectory(options.stateDir),
         allowForce: parseForces('--allow-force', options.allowForce!),
         user: options.user,
       };
@@ -162,6 +170,52 @@ export function createProgram(commands: Commands, done: (exitCode: number) => vo
         done(await commands.check(request));
       },
     );
+
+  program
+    .command('status')
+    .description('lists what was moved from and to this host, and what waits for a decision')
+    .addOption(recordsOption())
+    .option('--watch', 'print it again whenever it changes')
+    .addOption(jsonOption('the list as one JSON object'))
+    .action(async (options: Values & Switches) => {
+      const request = {
+        stateDirectory: text(options.stateDir),
+        watch: options.watch === true,
+        json: options.json === true,
+      };
+      done(await commands.status(request));
+    });
+
+  const decision = (want: 'resume' | 'abort', description: string, force: string) =>
+    program
+      .command(want)
+      .description(description)
+      .argument('<id>', 'migration, as `migrate status` names it')
+      .addOption(secretOption())
+      .addOption(recordsOption())
+      .option('--force', force)
+      .addOption(jsonOption('the result as one JSON object'))
+      .action(async (migration: string, options: Values & Switches) => {
+        const request = {
+          want,
+          migration: parseMigration(migration),
+          force: options.force === true,
+          secretFile: text(options.secretFile),
+          stateDirectory: text(options.stateDir),
+          json: options.json === true,
+        };
+        done(await commands.decide(request));
+      });
+  decision(
+    'resume',
+    'carries a hand-over through that was interrupted: asks the target, and ends or releases the process here',
+    'do not ask the target: end the copy here',
+  );
+  decision(
+    'abort',
+    'has a process go on here whose hand-over was interrupted, if the target does not run it',
+    'do not ask the target: let the copy here run, even if that makes two',
+  );
 
   program
     .command('secret')

@@ -19,6 +19,8 @@ export interface MigrateRequest
     | 'compress'
     | 'tracker'
   > {
+  /** Of the records of hand-overs; undefined for the usual place. */
+  stateDirectory: string | undefined;
   secretFile: string | undefined;
   json: boolean;
   quiet: boolean;
@@ -42,11 +44,30 @@ export interface CheckRequest {
   json: boolean;
 }
 
+export interface StatusRequest {
+  stateDirectory: string | undefined;
+  watch: boolean;
+  json: boolean;
+}
+
+/** `migrate resume` and `migrate abort`. */
+export interface DecisionRequest {
+  want: 'resume' | 'abort';
+  migration: string;
+  /** Without asking the target. */
+  force: boolean;
+  secretFile: string | undefined;
+  stateDirectory: string | undefined;
+  json: boolean;
+}
+
 /** One function for each command; each returns the exit code or throws what formatFailure can tell. */
 export interface Commands {
   migrate(request: MigrateRequest): Promise<number>;
   agent(request: AgentRequest): Promise<number>;
   check(request: CheckRequest): Promise<number>;
+  status(request: StatusRequest): Promise<number>;
+  decide(request: DecisionRequest): Promise<number>;
   secret(): Promise<number>;
   demo(): Promise<number>;
 }

@@ -16,6 +16,12 @@ export function parsePid(text: string): number {
   return pid;
 }
 
+export function parseMigration(text: string): string {
+  if (!/^[0-9a-f]{16}$/.test(text))
+    throw usage(`${quoted(text)} is no id of a migration: see \`migrate status\``);
+  return text;
+}
+
 /** Where to go: unlike where to listen, it needs a port. */
 export function parseTarget(text: string): Address {
   const address = parseAddress(text);

@@ -167,6 +167,16 @@ export function peekJournal(directory: string, migration: string, role: Role): C
   }
 }
 
+/** An agent, or a helper of one, is at work on it. */
+export function isBusy(directory: string, migration: string, role: Role): boolean {
+  const descriptor = openExisting(fileOf(directory, migration, role), migration);
+  try {
+    return !native.tryLock(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 export interface ListedJournal extends Contents {
   migration: string;
   role: Role;

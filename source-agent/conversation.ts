@@ -35,9 +35,15 @@ export class Conversation implements AsyncDisposable {
    * message, 'protocol-violation', 'link-lost'.
    */
   async expect<Type extends FromTarget['type']>(timeoutMs: number, ...types: Type[]): Promise<Answer<Type>> {
+    const message = await this.hear<Type | 'failed'>(timeoutMs, 'failed', ...types);
+    if ((types as string[]).includes(message.type)) return message as Answer<Type>;
+    throw failureOf(message as Answer<'failed'>);
+  }
+
+  /** The same where a `failed` message is nothing special. */
+  async hear<Type extends FromTarget['type']>(timeoutMs: number, ...types: Type[]): Promise<Answer<Type>> {
     const message = await this.session.control.receive(timeoutMs);
     if ((types as string[]).includes(message.type)) return message as Answer<Type>;
-    if (message.type === 'failed') throw failureOf(message);
     const what = `the target answered "${message.type}" where "${types.join('" or "')}" was due`;
     throw new MigrationError('protocol-violation', what);
   }

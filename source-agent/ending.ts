@@ -9,15 +9,21 @@ const reapMs = 10000;
 /**
  * Kills the held source and collects every traced thread; a leader is only gone once all of its threads are. The
  * process runs on the target by now, so a failure here is no failure of the migration: it is a line for the report.
+ * `letGo` ends what else holds it: SIGKILL reaches a frozen thread only when it thaws, and then before any code of its own.
  */
-export function endSource(frozen: FrozenProcess): string | null {
+export function endSource(frozen: FrozenProcess, letGo: () => void = () => undefined): string | null {
   const { pid } = frozen.process;
   frozen.abandon();
   try {
     native.kill(pid, SIGKILL);
   } catch (error) {
     if (isKernelError(error, 'ESRCH')) return null;
-    return `process ${pid} could not be ended here (${(error as Error).message}): it is held by SIGSTOP`;
+    return `process ${pid} could not be ended here (${(error as Error).message}): it is held`;
+  }
+  try {
+    letGo();
+  } catch (error) {
+    return `process ${pid} has been killed but does not end (${(error as Error).message}): it is frozen`;
   }
   // Threads first: the leader's end is not reported before theirs have been collected.
   for (const tid of frozen.tids.filter((tid) => tid !== pid).concat(pid)) {

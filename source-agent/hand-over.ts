@@ -5,10 +5,9 @@ import type { FromTarget } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { pack } from '../shared/state/packed.js';
 import { changedSince, type KnownFiles } from './changed-files.js';
+import type { Commitment } from './commitment.js';
 import { type Conversation, failureOf } from './conversation.js';
-import { endSource } from './ending.js';
 import type { FrozenProcess } from './frozen-process.js';
-import { hold, unhold } from './holder.js';
 import type { PageStream } from './page-stream.js';
 import { type FinalScan, type LastPages, type PreCopy, pairOf } from './precopy.js';
 import type { StepEvent } from './report.js';
@@ -30,12 +29,13 @@ export async function handOver(
   stream: PageStream,
   files: KnownFiles,
   settled: State,
+  commitment: Commitment,
   step: (name: StepEvent['step']) => void,
 ) {
   const frozen = await freezeUnmoved(stopper, precopy);
+  commitment.stopped(frozen);
   // What was read of the program before is not frozen time.
   const clock = new PhaseClock(frozen.stoppedAtMs);
-  let decided = false;
   let final: FinalScan | undefined;
   let last: LastPages | undefined;
   try {
@@ -63,15 +63,19 @@ export async function handOver(
     if (changes && !(await isOver(last.sending))) adjust(changes);
     const lastRound = await last.sending;
     clock.mark('send');
-    conversation.say({
-      type: 'finish',
-      state: changes,
-      frames: stream.frames,
-      dropped: last.dropped.map(pairOf),
-      guards: last.guards.map(pairOf),
-      changedFiles,
-      vdso,
-    });
+    const { dropped, guards } = last;
+    const finish = (epoch: number) =>
+      ({
+        type: 'finish',
+        epoch,
+        state: changes,
+        frames: stream.frames,
+        dropped: dropped.map(pairOf),
+        guards: guards.map(pairOf),
+        changedFiles,
+        vdso,
+      }) as const;
+    commitment.sent(finish);
     // While the target completes it.
     assertUnblocked();
     frozen.stopCarrier();
@@ -79,17 +83,19 @@ export async function handOver(
     clock.mark('restore');
 
     step('commit');
-    frozen.holdAll();
-    hold(stopper.process.pid);
+    commitment.hear(prepared);
+    clock.mark('hold');
+    await commitment.driver.idle();
     clock.mark('record');
-    decided = true;
-    const running = await commit(conversation, frozen);
+    const running = await decide(conversation, commitment);
     clock.mark('switch');
-    const left = endSource(frozen);
-    const notes = left === null ? running.notes : [...running.notes, left];
-    return { clock, prepared, running: { ...running, notes }, lastRound };
+    // Its end here is no part of the freeze.
+    commitment.hear(running);
+    await commitment.driver.idle();
+    const added = [...endNotes(running), ...(commitment.left === null ? [] : [commitment.left])];
+    return { clock, prepared, running: { ...running, notes: [...running.notes, ...added] }, lastRound };
   } catch (error) {
-    if (!decided) frozen[Symbol.dispose]();
+    await commitment.giveUp(asMigrationError(error));
     // Its descriptors are closed behind us: scan and sending must be over.
     await final?.collected.catch(() => undefined);
     await last?.sending.catch(() => undefined);
@@ -136,28 +142,58 @@ async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<Frozen
   }
 }
 
-/** From here on the source stays held unless the target says clearly that it does not run. */
-async function commit(
-  conversation: Conversation,
-  frozen: FrozenProcess,
-): Promise<Extract<FromTarget, { type: 'running' }>> {
-  const { pid } = frozen.process;
-  const inDoubt = (cause: unknown) => {
-    frozen.abandon();
-    const what = `the target did not confirm the hand-over of process ${pid}: ${asMigrationError(cause).message}`;
-    return new MigrationError('in-doubt', what, { pid, phase: 'commit' }, { cause });
-  };
-  let answer: Extract<FromTarget, { type: 'running' | 'failed' }>;
-  try {
-    answer = await conversation.ask({ type: 'commit' }, commitMs, 'running', 'failed');
-  } catch (error) {
-    throw inDoubt(error);
+/** What frees or ends the source, or says that it stays held. */
+type Verdict = Extract<FromTarget, { type: 'running' | 'aborted' | 'lost' | 'unknown' }>;
+type Running = Extract<FromTarget, { type: 'running' }>;
+
+/**
+ * From COMMIT on only the target's clear word frees the source or ends it. Throws MigrationError: 'in-doubt' where there
+ * is none.
+ */
+async function decide(conversation: Conversation, commitment: Commitment): Promise<Running> {
+  const { driver } = commitment;
+  let failure: unknown = driver.failure;
+  while (driver.state.at === 'committed') {
+    let answer: Verdict | Extract<FromTarget, { type: 'failed' | 'prepared' }>;
+    try {
+      answer = await conversation.hear(
+        commitMs,
+        'running',
+        'aborted',
+        'lost',
+        'unknown',
+        'failed',
+        'prepared',
+      );
+    } catch (error) {
+      driver.feed({ type: 'cut' });
+      throw commitment.inDoubt(failure ?? error);
+    }
+    if ('migration' in answer && answer.migration !== commitment.migration) {
+      const what = `the target answered for migration ${answer.migration}`;
+      throw commitment.inDoubt(new MigrationError('protocol-violation', what));
+    }
+    if (answer.type === 'running') return answer;
+    if (answer.type === 'failed') {
+      // Why; what becomes of the copy there it says by itself.
+      failure = failureOf(answer);
+      continue;
+    }
+    commitment.hear(answer);
+    if (answer.type === 'aborted') failure ??= new MigrationError('target-failed', whyAborted(answer));
+    await driver.idle();
+    if (driver.state.at === 'committed' && answer.type !== 'prepared') throw commitment.inDoubt(failure);
   }
-  if (answer.type === 'running') return answer;
-  const failure = failureOf(answer);
-  // The target itself may not know: its shepherd is gone, and may have let the process run before.
-  if (failure.code === 'in-doubt') throw inDoubt(failure);
-  unhold(pid);
-  frozen[Symbol.dispose]();
-  throw failure;
+  throw failure ?? new MigrationError('internal', 'the hand-over was given up for no reason');
+}
+
+function whyAborted({ what }: Extract<FromTarget, { type: 'aborted' }>): string {
+  return what ?? 'the target gave the process back';
+}
+
+function endNotes({ ended }: Running): string[] {
+  if (ended === null) return [];
+  const { code, signal } = ended;
+  const how = signal === null ? (code === null ? '' : ` with exit code ${code}`) : ` by signal ${signal}`;
+  return [`it ran on the target and has ended there already${how}`];
 }

@@ -6,9 +6,11 @@ import { native } from '../native/index.js';
 import { MigrationError } from '../shared/errors.js';
 import { noteOf } from '../shared/force.js';
 import { pauseOptimizer } from '../shared/optimizer.js';
+import { formatAddress } from '../shared/protocol/address.js';
 import type { NeededFile } from '../shared/protocol/messages.js';
 import type { State } from '../shared/state/index.js';
 import { detectImpossible } from './blockers.js';
+import { Commitment } from './commitment.js';
 import { Conversation } from './conversation.js';
 import { explain } from './explanation.js';
 import { handOver, isOver } from './hand-over.js';
@@ -16,6 +18,7 @@ import type { Inspection } from './inspection.js';
 import { Interruption, interrupted } from './interruption.js';
 import { newMigrationId } from './migration-id.js';
 import { type Acquaintance, greet, neededFiles, offer } from './offer.js';
+import { bringToEnd, openJournals } from './open-migrations.js';
 import type { MigrationOptions } from './options.js';
 import { PageStream } from './page-stream.js';
 import type { PipeCensus } from './pipe-census.js';
@@ -39,11 +42,13 @@ const abortMs = 10000;
 const rehearsals = 4;
 
 /** Throws MigrationError; the process then runs on here, unless the code is 'in-doubt'. */
-export function migrate(options: MigrationOptions): Promise<Report> {
-  return startingOver(options, () => walk(options));
+export async function migrate(options: MigrationOptions): Promise<Report> {
+  const directory = openJournals(options);
+  await bringToEnd(directory, options);
+  return startingOver(options, () => walk(options, directory));
 }
 
-async function walk(options: MigrationOptions): Promise<Report> {
+async function walk(options: MigrationOptions, directory: string): Promise<Report> {
   const { pid } = options;
   const step = (name: StepEvent['step']) => {
     if (options.signal?.aborted) throw interrupted();
@@ -55,7 +60,7 @@ async function walk(options: MigrationOptions): Promise<Report> {
   if (impossible.length > 0) throw MigrationError.refused(impossible);
   using process = SourceProcess.open(pid);
   try {
-    return await travel(process, options, step);
+    return await travel(process, options, directory, step);
   } catch (error) {
     throw await explain(process, error);
   }
@@ -64,9 +69,11 @@ async function walk(options: MigrationOptions): Promise<Report> {
 async function travel(
   process: SourceProcess,
   options: MigrationOptions,
+  directory: string,
   step: (name: StepEvent['step']) => void,
 ): Promise<Report> {
   const startedMs = performance.now();
+  const migration = newMigrationId();
   const { inspection, pipes, blockers } = await lookSteadily(process);
   if (blockers.length > 0) throw MigrationError.refused(blockers);
 
@@ -76,7 +83,7 @@ async function travel(
   const acquaintance = await interruption.during(greet(conversation));
   step('preflight');
   const files = neededFiles(inspection);
-  const preflown = preflight(conversation, acquaintance, inspection, files, options);
+  const preflown = preflight(conversation, acquaintance, inspection, files, migration, options);
   const { sameInode, notes } = await interruption.during(preflown);
   const stacks = new StackWatch(acquaintance, options.force);
 
@@ -88,6 +95,8 @@ async function travel(
   const channel = await conversation.session.pageChannel(0);
   using stream = new PageStream(process, channel, sent, options);
   let tracker: Tracker | undefined;
+  const peer = formatAddress(options.target);
+  await using commitment = Commitment.begin(directory, migration, process.pid, peer, conversation);
   try {
     step('arm');
     const armed = await arm(stopper, sent, conversation, stream, selection);
@@ -104,6 +113,8 @@ async function travel(
     const rounds = tracked ? await sendRounds(precopy, stream, options, interruption) : [];
 
     step('settle');
+    await commitment.prepare();
+    if (commitment.note !== null) notes.push(commitment.note);
     using _optimizer = pauseOptimizer();
     const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
     const closing = tracked ? await closeRounds(precopy, options, rounds.length, interruption) : [];
@@ -118,6 +129,7 @@ async function travel(
       stream,
       { files, sameInode },
       settled,
+      commitment,
       step,
     );
     const totals = [...rounds, ...closing];
@@ -146,7 +158,7 @@ async function travel(
     };
   } catch (error) {
     const failure = await explain(process, error);
-    await tellAbort(conversation, failure);
+    await tellAbort(conversation, commitment, failure);
     throw failure;
   } finally {
     tracker?.close();
@@ -158,9 +170,10 @@ async function preflight(
   acquaintance: Acquaintance,
   inspection: Inspection,
   files: NeededFile[],
+  migration: string,
   { stdio, compareContents, force }: MigrationOptions,
 ) {
-  const offered = { check: false, migration: newMigrationId(), stdio, compareContents, force };
+  const offered = { check: false, migration, stdio, compareContents, force };
   const judgement = await offer(conversation, acquaintance, inspection, files, offered);
   const { blockers, forced, sameInode } = judgement;
   if (blockers.length > 0) throw MigrationError.refused(blockers);
@@ -267,10 +280,14 @@ async function rehearseTarget(conversation: Conversation, stream: PageStream, st
 }
 
 /** Where the walk begins again, the target has to be rid of this one first. */
-async function tellAbort(conversation: Conversation, failure: MigrationError): Promise<void> {
+async function tellAbort(
+  conversation: Conversation,
+  commitment: Commitment,
+  failure: MigrationError,
+): Promise<void> {
   if (failure.code === 'in-doubt') return;
+  await commitment.giveUp(failure);
   try {
-    conversation.say({ type: 'abort', reason: failure.message.slice(0, 4096) });
     if (failure.code === 'process-exec') await conversation.awaitAborted(abortMs);
   } catch {
     // The link is gone; the target notices that by itself.

@@ -27,6 +27,8 @@ export interface MigrationOptions {
   compress: 'auto' | 'always' | 'never';
   /** How written pages are found: auto takes the best that works. */
   tracker: TrackerName | 'auto';
+  /** Where the records of the hand-over are kept: see shared/state-directory.ts. */
+  stateDirectory?: string | undefined;
   onEvent: (event: MigrationEvent) => void;
   /** Aborts the migration; before the decision only. */
   signal?: AbortSignal;

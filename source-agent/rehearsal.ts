@@ -4,7 +4,7 @@
  */
 import { native } from '../native/index.js';
 import { endSource } from './ending.js';
-import { hold } from './holder.js';
+import { StopHold } from './hold.js';
 import type { PipeCensus } from './pipe-census.js';
 import { SourceProcess } from './source-process.js';
 import { StandIn } from './stand-in.js';
@@ -56,7 +56,7 @@ export class Rehearsal implements Disposable {
       const frozen = this.#stopper.freeze();
       frozen.carry(this.#stopper.mappings());
       frozen.holdAll();
-      hold(this.standIn.pid);
+      new StopHold(this.standIn.pid).hold();
       endSource(frozen);
       this.standIn.ended();
     } catch {

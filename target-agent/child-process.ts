@@ -16,8 +16,8 @@ export interface Helper {
   transfer: number;
 }
 
-/** `name`: spawner or shepherd. Its output goes where ours goes. */
-export function startHelper(name: 'spawner' | 'shepherd', given: string[]): Promise<Helper> {
+/** Its output goes where ours goes. */
+export function startHelper(name: 'spawner' | 'shepherd' | 'witness', given: string[]): Promise<Helper> {
   const [messages, theirMessages] = native.socketPair();
   const [transfer, theirTransfer] = native.socketPair();
   const program = fileURLToPath(new URL(`./${name}.js`, import.meta.url));

@@ -16,6 +16,7 @@ import { Landing } from './landing.js';
 import type { FromShepherd } from './local-messages.js';
 import { compareHosts, noteHosts } from './preflight.js';
 import type { ShepherdLink } from './shepherd-link.js';
+import { isWord, type Word } from './words.js';
 
 export interface ReceptionOptions {
   facts: HostFacts;
@@ -23,6 +24,7 @@ export interface ReceptionOptions {
   /** What a source's user may force here. */
   allowForce: readonly ErrorCode[];
   openShepherd: () => Promise<ShepherdLink>;
+  recallShepherd: (migration: string) => Promise<ShepherdLink>;
   log: (line: string) => void;
 }
 
@@ -33,8 +35,18 @@ export class Reception {
   /** Nothing stood in the way of the offer. */
   #accepted = false;
   #layout: readonly Mapping[] = [];
-  /** The shepherd was told to run it: what it is from then on, only the shepherd can say. */
-  #decided = false;
+  /** The words of the hand-over are on their way: what becomes of it, only the shepherd can say. */
+  #handing = false;
+  /** A shepherd that is gone was replaced by who knows of it. */
+  #replaced = false;
+  /** The source may have decided: what failed here frees nobody. */
+  #committed = false;
+  #migration = '';
+  /** Nothing is due from the shepherd: what became of it has been said. */
+  #told = false;
+  #runs = false;
+  /** The shepherd that this session began: it tells how its process ends. */
+  #own: ShepherdLink | undefined;
   #optimizer: Disposable | undefined;
   #over = false;
   /** What was forced, and may be. */
@@ -58,10 +70,8 @@ export class Reception {
 
   async #handle(message: FromSource): Promise<void> {
     if (this.#over) return;
-    if (this.#decided) {
-      this.options.log(`${this.session.peer} said "${message.type}" when all was decided`);
-      return;
-    }
+    if (this.#handing && !isWord(message))
+      throw new MigrationError('protocol-violation', `"${message.type}" is not due in a hand-over`);
     switch (message.type) {
       case 'hello':
         if (this.#source) throw new MigrationError('protocol-violation', 'a hello is not due');
@@ -73,7 +83,10 @@ export class Reception {
         return this.#relay(await this.#link.ask(message));
       case 'build': {
         if (!this.#accepted) throw new MigrationError('protocol-violation', 'no offer was accepted');
-        this.#landing = new Landing(await this.session.pageChannel(0), (error) => this.#fail(error));
+        this.#landing = new Landing(await this.session.pageChannel(0), (error) => {
+          // When all has landed it says nothing about the process any more.
+          if (!this.#handing) this.#fail(error);
+        });
         const built = await this.#link.ask(message);
         if (built.type === 'built') {
           this.#landing.aim(this.#link.receiveTarget());
@@ -104,15 +117,24 @@ export class Reception {
         if (!this.#landing) throw new MigrationError('protocol-violation', 'nothing has been built yet');
         return this.#link.say(message);
       case 'rehearse':
-      case 'finish':
         await this.#pages.landed(message.frames);
         return this.#relay(await this.#link.ask(message));
-      case 'commit':
-        return this.#commit(message);
+      case 'finish':
+        await this.#pages.landed(message.frames);
+        this.#handing = true;
+        this.#link.listen((answer) => this.#relay(answer));
+        return this.#link.say(message);
+      case 'recall':
+        return this.#recall(message);
       case 'abort':
         this.options.log(`the source gave up: ${message.reason}`);
+        if (this.#handing) return this.#pass(message);
         this.#relay(await this.#link.ask(message));
         return this.#close();
+      case 'commit':
+      case 'withdraw':
+      case 'over':
+        return this.#pass(message);
     }
   }
 
@@ -132,42 +154,88 @@ export class Reception {
     this.options.log(
       `${this.session.peer} offers ${message.name} (pid ${message.ids[0]}), migration ${message.migration}`,
     );
+    this.#migration = message.migration;
     const shepherd = await this.options.openShepherd();
     if (this.#over) return shepherd[Symbol.dispose](); // the source is gone: nobody else would end it
+    this.#own = shepherd;
     this.#shepherd = shepherd;
-    // Its skeleton went with it, and nobody may be waiting for an answer of its while pages arrive.
-    this.#shepherd.onEnd(() => {
-      if (!this.#decided)
-        this.#fail(new MigrationError('target-failed', 'the shepherd of this migration ended'));
-    });
-    this.#shepherd.say({ type: 'begin', sameKernel: this.#source.bootId === this.options.facts.bootId });
+    this.#watch(shepherd);
+    const sameKernel = this.#source.bootId === this.options.facts.bootId;
+    this.#shepherd.say({ type: 'begin', sameKernel, peer: this.session.peer.slice(0, 4096) });
     this.#force = message.force.filter((code) => this.options.allowForce.includes(code));
     this.#relay(await this.#shepherd.ask({ ...message, force: this.#force }));
   }
 
-  async #commit(message: Extract<FromSource, { type: 'commit' }>): Promise<void> {
+  async #recall(message: Extract<FromSource, { type: 'recall' }>): Promise<void> {
+    if (!this.#source || this.#shepherd)
+      throw new MigrationError('protocol-violation', 'a recall is not due');
+    this.options.log(`${this.session.peer} asks about migration ${message.migration}`);
+    this.#migration = message.migration;
+    this.#handing = true;
+    // Whoever asks about it may have decided.
+    this.#committed = true;
+    await this.#replace();
+    this.#link.say(message);
+  }
+
+  /** A word of the hand-over. */
+  async #pass(message: Word): Promise<void> {
     const link = this.#link;
-    this.#decided = true;
-    let answer: FromShepherd;
-    try {
-      answer = await link.ask(message);
-    } catch (cause) {
-      const what = 'the shepherd ended without saying whether the process runs';
-      throw new MigrationError('in-doubt', what, {}, { cause });
-    }
-    this.#decided = answer.type === 'running';
-    this.#relay(answer);
-    this.#optimizer?.[Symbol.dispose]();
-    if (this.#decided) void this.#followToTheEnd(link);
-    // The session may have ended while the answer was under way.
-    else if (this.#over) link[Symbol.dispose]();
+    if (!this.#handing || message.migration !== this.#migration)
+      throw new MigrationError('protocol-violation', `"${message.type}" is not due: nothing is prepared`);
+    this.#told = message.type === 'over';
+    this.#committed ||= message.type === 'commit' || message.type === 'withdraw';
+    // The end of the shepherd may have been noticed only now.
+    if (link.ended) await this.#replace();
+    this.#link.say(message);
+  }
+
+  /** Who knows of this migration takes the place of its shepherd. */
+  async #replace(): Promise<void> {
+    this.#shepherd?.[Symbol.dispose]();
+    const link = await this.options.recallShepherd(this.#migration);
+    this.#shepherd = link;
+    if (this.#over) return link[Symbol.dispose]();
+    link.listen((answer) => this.#relay(answer));
+    this.#watch(link);
+  }
+
+  /** Its skeleton went with it, and nobody may be waiting for an answer of its while pages arrive. */
+  #watch(link: ShepherdLink): void {
+    link.onEnd(() => {
+      if (this.#over || link !== this.#shepherd) return;
+      const failure = new MigrationError('target-failed', 'the shepherd of this migration ended');
+      // After the last word nobody waits for one: whoever says something again finds who knows of it.
+      if (this.#told) return;
+      if (!this.#handing || this.#replaced) return this.#fail(failure);
+      this.#replaced = true;
+      this.options.log(failure.message);
+      // What became of the process the journal knows.
+      this.#queue = this.#queue
+        .then(() => this.#replace())
+        .then(() => this.#link.say({ type: 'recall', migration: this.#migration }))
+        .catch((error) => this.#fail(error));
+    });
   }
 
   /** Passes on what the shepherd says; to a verdict belongs what the hosts themselves differ in. */
   #relay(answer: FromShepherd): void {
-    if (answer.type === 'ended') return;
+    if (answer.type === 'ended') {
+      this.#logEnd(answer);
+      return;
+    }
+    if (answer.type === 'running' || answer.type === 'aborted') {
+      this.#optimizer?.[Symbol.dispose]();
+      this.#optimizer = undefined;
+    }
+    this.#runs ||= answer.type === 'running' && answer.ended === null && this.#shepherd === this.#own;
+    this.#told ||= this.#handing && ['running', 'aborted', 'lost', 'unknown'].includes(answer.type);
     if (answer.type === 'verdict') this.#judge(answer);
-    else this.#say(answer);
+    else this.#say(answer.type === 'failed' ? { ...answer, code: this.#codeOf(answer.code) } : answer);
+  }
+
+  #codeOf(code: ErrorCode): ErrorCode {
+    return this.#committed ? 'in-doubt' : code;
   }
 
   #judge(answer: Extract<FromShepherd, { type: 'verdict' }>): void {
@@ -184,23 +252,25 @@ export class Reception {
     if (!this.session.control.ended) this.session.control.send(message as unknown as WireValue);
   }
 
-  async #followToTheEnd(link: ShepherdLink): Promise<void> {
-    const end = await link.ended();
-    link[Symbol.dispose]();
-    if (!end) return;
-    const how = end.signal === null ? `with exit code ${end.code}` : `by signal ${end.signal}`;
-    this.options.log(`process ${end.pid} ended ${how}`);
+  #logEnd({ pid, code, signal }: Extract<FromShepherd, { type: 'ended' }>): void {
+    this.options.log(
+      `process ${pid} ended ${signal === null ? `with exit code ${code}` : `by signal ${signal}`}`,
+    );
+    if (this.#over) this.#shepherd?.[Symbol.dispose]();
   }
 
   #fail(error: unknown): void {
     if (this.#over) return;
     const failure = asMigrationError(error, 'target-failed');
     this.options.log(`failed: ${failure.message}`);
-    // A page channel that breaks now says nothing about the process: only the shepherd's answer may free the source.
-    if (this.#decided && failure.code !== 'in-doubt') return;
     const { object } = failure.subject;
     const what = failure.message.slice(0, 4096);
-    this.#say({ type: 'failed', code: failure.code, what, ...(object === undefined ? {} : { object }) });
+    this.#say({
+      type: 'failed',
+      code: this.#codeOf(failure.code),
+      what,
+      ...(object === undefined ? {} : { object }),
+    });
     this.#close();
   }
 
@@ -209,8 +279,9 @@ export class Reception {
     this.#over = true;
     this.#landing?.[Symbol.dispose]();
     this.#optimizer?.[Symbol.dispose]();
-    // Once it has been told to run, the shepherd goes on by itself and tells how it ends.
-    if (!this.#decided) this.#shepherd?.[Symbol.dispose]();
+    // From `prepared` on the shepherd goes on by itself. Of one whose process runs, the end is still to be told.
+    if (this.#runs) this.#shepherd?.unreference();
+    else this.#shepherd?.[Symbol.dispose]();
     this.#finish();
   }
 }

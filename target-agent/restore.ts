@@ -117,6 +117,7 @@ export class Restoration implements Disposable {
       return await standIn.finish({
         ...message,
         type: 'finish',
+        epoch: 0,
         state: pack({ threads: state.threads }),
       });
     } catch {

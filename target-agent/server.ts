@@ -2,17 +2,19 @@
  * `migrate agent`: the part that listens. It starts the spawner while it still has rights, then becomes an
  * unprivileged user: whatever a peer makes of it has no way to the system but the spawner's one word.
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { native } from '../native/index.js';
 import { type ErrorCode, MigrationError } from '../shared/errors.js';
 import { forceableCodes } from '../shared/force.js';
 import { clocksNow, hostFacts } from '../shared/host-facts.js';
+import { cleanJournals } from '../shared/journal.js';
 import type { Address } from '../shared/protocol/address.js';
 import type { WireValue } from '../shared/protocol/codec.js';
 import { type AgentListener, listen } from '../shared/protocol/listener.js';
 import { LocalChannel } from '../shared/protocol/local.js';
 import { type Clocks, FromSource, type HostFacts } from '../shared/protocol/messages.js';
 import type { Secret } from '../shared/secret.js';
+import { openDurableDirectory } from '../shared/state-directory.js';
 import { type Helper, startHelper } from './child-process.js';
 import { FromSpawner, type ToSpawner } from './local-messages.js';
 import { Reception } from './reception.js';
@@ -21,7 +23,7 @@ import { ShepherdLink } from './shepherd-link.js';
 export interface ServeOptions {
   listen: Address;
   secret: Secret;
-  /** Logs and records of migrated processes, readable by root only. */
+  /** Logs and journals of migrated processes, readable by root only; on a disk: see shared/state-directory.ts. */
   stateDirectory: string;
   log: (line: string) => void;
   /** What sources may force: shared/force.ts. Default everything that can be. */
@@ -36,15 +38,18 @@ export interface ServeOptions {
 
 const maxReceptions = 16;
 const spawnMs = 30000;
+/** How long a journal is kept that nobody will ask about again. */
+const keptMs = 30 * 24 * 3600 * 1000;
 const firstOpenPort = 1024;
 const prSetNoNewPrivileges = 38;
 
 /** Resolves when it was stopped; migrated processes live on. */
 export async function serve(options: ServeOptions): Promise<void> {
   const account = accountOf(options.user ?? 'nobody');
-  mkdirSync(options.stateDirectory, { recursive: true, mode: 0o700 });
+  const stateDirectory = openDurableDirectory(options.stateDirectory);
+  cleanJournals(stateDirectory, keptMs);
   const host = options.host ?? { facts: hostFacts(), clocks: clocksNow };
-  const spawner = new Spawner(await startHelper('spawner', [options.stateDirectory]));
+  const spawner = new Spawner(await startHelper('spawner', [stateDirectory]));
   // Only a low port needs rights to be opened.
   const low = options.listen.port > 0 && options.listen.port < firstOpenPort;
   if (!low) becomeUnprivileged(account);
@@ -67,6 +72,7 @@ export async function serve(options: ServeOptions): Promise<void> {
         ...host,
         allowForce: options.allowForce ?? forceableCodes,
         openShepherd: () => spawner.openShepherd(),
+        recallShepherd: (migration) => spawner.recallShepherd(migration),
         log: options.log,
       });
       void reception.done.then(() => {
@@ -97,18 +103,27 @@ class Spawner {
   }
 
   openShepherd(): Promise<ShepherdLink> {
-    const opened = this.#queue.then(() => this.#open());
+    return this.#ask({ type: 'spawn' });
+  }
+
+  /** Whoever knows of a migration that another session began, were it only that nobody does. */
+  recallShepherd(migration: string): Promise<ShepherdLink> {
+    return this.#ask({ type: 'recall', migration });
+  }
+
+  #ask(message: ToSpawner): Promise<ShepherdLink> {
+    const opened = this.#queue.then(() => this.#open(message));
     this.#queue = opened.catch(() => undefined);
     return opened;
   }
 
-  async #open(): Promise<ShepherdLink> {
-    this.#channel.send({ type: 'spawn' });
+  async #open(message: ToSpawner): Promise<ShepherdLink> {
+    this.#channel.send(message);
     const answer = await this.#channel.receive(spawnMs);
     if (answer.type === 'failed')
       throw new MigrationError('target-failed', `no shepherd could be started: ${answer.what}`);
     const [messages, transfer] = native.receiveDescriptors(this.helper.transfer, spawnMs);
-    return new ShepherdLink(messages!, transfer!);
+    return new ShepherdLink(messages!, transfer);
   }
 
   close(): Promise<void> {

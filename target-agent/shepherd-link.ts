@@ -15,12 +15,17 @@ export class ShepherdLink implements Disposable {
 
   constructor(
     messages: number,
-    private readonly transfer: number,
+    /** Null where nothing is left to be filled: what another session began. */
+    private readonly transfer: number | null = null,
   ) {
     this.#channel = new LocalChannel<FromShepherd, WireValue>(messages, {
       schema: FromShepherd,
       peer: 'the shepherd',
     });
+  }
+
+  get ended(): boolean {
+    return this.#channel.ended;
   }
 
   say(message: ToShepherd): void {
@@ -46,22 +51,19 @@ export class ShepherdLink implements Disposable {
     return this.answer();
   }
 
-  /** How the migrated process ended, however long that takes; null when the shepherd is gone without a word. */
-  async ended(): Promise<Extract<FromShepherd, { type: 'ended' }> | null> {
-    // An agent that ends does not wait for the processes it has received.
+  /** Calls back with all that it says from now on. */
+  listen(listener: (message: FromShepherd) => void): void {
+    this.#channel.onMessage(listener);
+  }
+
+  /** An agent that ends does not wait for the processes it has received. */
+  unreference(): void {
     this.#channel.setReferenced(false);
-    try {
-      for (;;) {
-        const message = await this.#channel.receive();
-        if (message.type === 'ended') return message;
-      }
-    } catch {
-      return null; // it keeps a record of its own
-    }
   }
 
   /** The skeleton's memory and userfaultfd; whoever receives them closes them. */
   receiveTarget(): { memory: number; userfault: number } {
+    if (this.transfer === null) throw new Error('this shepherd has nothing to be filled');
     const received = native.receiveDescriptors(this.transfer, transferMs);
     const [memory, userfault] = received;
     if (received.length !== 2) {
@@ -71,11 +73,11 @@ export class ShepherdLink implements Disposable {
     return { memory: memory!, userfault: userfault! };
   }
 
-  /** Lets go of the shepherd: without a decision that is its end, after it nothing to it. */
+  /** Lets go of the shepherd: until it has said `prepared` that is its end, after it nothing to it. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    closeSync(this.transfer);
+    if (this.transfer !== null) closeSync(this.transfer);
     void this.#channel.close();
   }
 }

@@ -1,74 +1,63 @@
 /**
  * One process for each migration: it builds the skeleton, holds it at the start line, is the parent of the migrated
- * process afterwards, and reports its end. It outlives the agent. Before the decision the end of the agent ends the
- * skeleton; after it nothing but the migrated process itself ends the shepherd.
+ * process afterwards, and reports its end. It outlives the agent. Until it has said `prepared` the end of the agent ends
+ * the skeleton; from then on only the hand-over does (hand-over.ts), and whoever asks later finds it at its door.
  */
-import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ChildStatus, native } from '../native/index.js';
-import { asMigrationError, type Blocker, MigrationError } from '../shared/errors.js';
-import { sortOut } from '../shared/force.js';
+import type { Notice, FromTarget as Told } from '../shared/commit/index.js';
+import { newTarget } from '../shared/commit/target-side.js';
+import { asMigrationError, MigrationError } from '../shared/errors.js';
+import { Journal } from '../shared/journal.js';
 import { pauseOptimizer } from '../shared/optimizer.js';
-import type { WireValue } from '../shared/protocol/codec.js';
-import { LocalChannel } from '../shared/protocol/local.js';
-import { ownVdso } from '../shared/vdso.js';
+import { Agents } from './agents.js';
 import { messageDescriptor, transferDescriptor } from './child-process.js';
-import { type FromShepherd, ToShepherd } from './local-messages.js';
-import { compareFiles, compareIdentities, compareVdso, identify, withinLimit } from './preflight.js';
+import { Door } from './door.js';
+import { type HandedOver, HandOver } from './hand-over.js';
+import { Judgement } from './judgement.js';
+import { bootId, startTimeOf } from './known-process.js';
+import type { ToHeld, ToShepherd } from './local-messages.js';
 import { Restoration } from './restore.js';
-import { detectShortages } from './shortages.js';
 import { StandardStreams } from './standard-streams.js';
+import { formatEnding, heard, isWord, messageOf } from './words.js';
 
 type Message<Type extends ToShepherd['type']> = Extract<ToShepherd, { type: Type }>;
 
 const stateDirectory = process.argv[2]!;
 
-/** Comparing less than this is not worth a word. */
-const mentionedBytes = 256n << 20n;
 const longestText = 4096;
+/** What a journal takes of a text. */
+const longestEntry = 255;
 
-interface Comparison {
-  /** What stands in the way already. */
-  found: readonly Blocker[];
-  compared: ReturnType<typeof withinLimit>['compared'];
-  bytes: bigint;
-  identities: ReturnType<typeof identify>;
-  startedMs: number;
-}
-
-class Shepherd {
-  readonly #agent = new LocalChannel<ToShepherd, WireValue>(messageDescriptor, {
-    schema: ToShepherd,
-    peer: 'the agent',
+class Shepherd implements HandedOver {
+  readonly #agents = new Agents(messageDescriptor, {
+    // One at a time and in order, whatever a handler waits for.
+    onMessage: (message) => {
+      this.#queue = this.#queue.then(() => this.#handle(message)).catch((error) => this.#fail(error));
+    },
+    onLater: (message) => this.#hear(message),
+    onLeft: () => this.#leave(),
   });
   #sameKernel = false;
-  #offer: Message<'offer'> | undefined;
-  /** Files whose contents the source has yet to tell. */
-  #comparison: Comparison | undefined;
-  readonly #acceptedFiles = new Set<string>();
-  #accepted = false;
+  #peer = '';
+  #judgement: Judgement | undefined;
   #streams: StandardStreams | undefined;
   #restoration: Restoration | undefined;
   /** Why the last differences could not be put in place. */
   #unadjusted: MigrationError | undefined;
-  #running = false;
+  #handOver: HandOver | undefined;
+  #finishing: Message<'finish'> | undefined;
+  /** Told once. */
+  #phases: Record<string, number> = {};
+  #pid = 0;
+  #ending: { code: number | null; signal: number | null } | null = null;
   #queue: Promise<void> = Promise.resolve();
 
-  constructor() {
-    this.#agent.onMessage((message) => {
-      // One at a time and in order, whatever a handler waits for.
-      this.#queue = this.#queue.then(() => this.#handle(message)).catch((error) => this.#fail(error));
-    });
-    this.#agent.onEnd(() => {
-      if (!this.#running) this.#end(0);
-    });
-  }
-
   async #handle(message: ToShepherd): Promise<void> {
-    if (this.#running) return; // nothing that is said now can change what was decided
     switch (message.type) {
       case 'begin':
         this.#sameKernel = message.sameKernel;
+        this.#peer = message.peer;
         return;
       case 'offer':
         return this.#consider(message);
@@ -78,29 +67,51 @@ class Shepherd {
         return this.#build(message);
       case 'layout':
         this.#restored.layout(message);
-        return this.#say({ type: 'applied' });
+        return this.#agents.answer({ type: 'applied' });
       case 'settle':
         pauseOptimizer(); // a shepherd has nothing to do that would be worth it afterwards
         this.#restored.settle(message);
-        return this.#say({ type: 'settled' });
-      case 'rehearse':
-        return this.#say({ type: 'rehearsed', phases: await this.#restored.rehearse(message) });
+        return this.#agents.answer({ type: 'settled' });
+      case 'rehearse': {
+        const phases = await this.#restored.rehearse(message);
+        await this.#handOver!.rehearse();
+        return this.#agents.answer({ type: 'rehearsed', phases });
+      }
       case 'adjust':
         return this.#adjust(message);
       case 'finish':
-        return this.#finish(message);
-      case 'commit':
-        return this.#run();
+        if (!this.#handOver) throw new MigrationError('protocol-violation', 'nothing has been built yet');
+        this.#finishing = message;
+        return this.#handOver.feed({ type: 'received', message: { type: 'prepare', epoch: message.epoch } });
       case 'abort':
-        // Said when all is gone: the next attempt needs the same ids.
-        this.#restoration?.[Symbol.dispose]();
-        this.#restoration = undefined;
-        this.#say({ type: 'aborted' });
-        await this.#agent.close();
-        return this.#end(0);
+      case 'commit':
+      case 'withdraw':
+      case 'over':
+      case 'recall':
+        return this.#hear(message);
       default:
         throw new Error(`a shepherd does not take "${message.type}" messages`);
     }
+  }
+
+  #hear(message: ToHeld): void {
+    if (!this.#handOver) {
+      // Nothing of it is here yet.
+      if (message.type === 'abort') this.tell({ type: 'aborted' });
+    } else if (message.migration === this.#offer.migration) {
+      if (isWord(message)) this.#handOver.feed({ type: 'received', message: heard(message) });
+      else this.#handOver.recall();
+    }
+  }
+
+  #leave(): void {
+    if (!this.#handOver) {
+      this.#end();
+      return;
+    }
+    const isDue = ['building', 'completing'].includes(this.#handOver.at);
+    // Nobody could ever complete it.
+    if (isDue ? this.#agents.firstLeft : this.#agents.allLeft) this.#handOver.feed({ type: 'cut' });
   }
 
   get #restored(): Restoration {
@@ -109,52 +120,44 @@ class Shepherd {
   }
 
   #consider(offer: Message<'offer'>): void {
-    if (this.#offer) throw new MigrationError('protocol-violation', 'it was offered already');
-    this.#offer = offer;
-    const { blockers, unsure } = compareFiles(offer.files, this.#sameKernel, offer.compareContents);
-    const { compared, bytes, blockers: beyond } = withinLimit(unsure, offer.compareContents);
-    const found = [
-      ...detectShortages(offer, stateDirectory),
-      ...compareVdso(offer, ownVdso()),
-      ...blockers,
-      ...beyond,
-    ];
-    if (compared.length === 0) this.#judge(found, []);
-    else {
-      // Both hosts read at the same time.
-      const identities = identify(compared, offer.compareContents);
-      this.#comparison = { found, compared, bytes, identities, startedMs: performance.now() };
-      this.#say({ type: 'identify', paths: compared.map(({ path: file }) => file) });
-    }
+    if (this.#judgement) throw new MigrationError('protocol-violation', 'it was offered already');
+    this.#judgement = new Judgement(offer, this.#sameKernel, stateDirectory);
+    this.#agents.answer(this.#judgement.consider());
   }
 
-  async #compare({ files }: Message<'identities'>): Promise<void> {
-    const comparison = this.#comparison;
-    this.#comparison = undefined;
-    if (!comparison) throw new MigrationError('protocol-violation', 'no contents were asked for');
-    const { found, compared, bytes, identities, startedMs } = comparison;
-    const told = new Map(files.map(({ path: file, identity }) => [file, identity]));
-    const blockers = [...found, ...compareIdentities(compared, await identities, told)];
-    const seconds = (performance.now() - startedMs) / 1000;
-    const note = `${bytes >> 20n} MiB of files were compared in ${seconds.toFixed(1)} s`;
-    this.#judge(blockers, bytes >= mentionedBytes ? [note] : []);
+  async #compare(message: Message<'identities'>): Promise<void> {
+    if (!this.#judgement) throw new MigrationError('protocol-violation', 'nothing has been offered yet');
+    this.#agents.answer(await this.#judgement.compare(message));
   }
 
-  #judge(found: readonly Blocker[], notes: string[]): void {
-    const { check, force } = this.#offer!;
-    const { blockers, forced } = sortOut(found, force);
-    for (const { code, object } of forced) if (code.startsWith('file-')) this.#acceptedFiles.add(object!);
-    this.#accepted = blockers.length === 0 && !check;
-    this.#say({ type: 'verdict', blockers: blockers.map(sayable), forced: forced.map(sayable), notes });
+  get #offer(): Message<'offer'> {
+    if (!this.#judgement) throw new MigrationError('protocol-violation', 'nothing has been offered yet');
+    return this.#judgement.offer;
   }
 
-  #build(message: Message<'build'>): void {
-    if (!this.#accepted) throw new MigrationError('protocol-violation', 'the offer was not accepted');
-    const { migration, stdio, vdso } = this.#offer!;
+  async #build(message: Message<'build'>): Promise<void> {
+    if (!this.#judgement?.accepted)
+      throw new MigrationError('protocol-violation', 'the offer was not accepted');
+    if (this.#handOver) throw new MigrationError('protocol-violation', 'it has been built already');
+    const { migration, name, stdio, vdso } = this.#offer;
     this.#streams = new StandardStreams(stdio, path.join(stateDirectory, `${migration}.log`));
-    this.#restoration = new Restoration(this.#streams, this.#acceptedFiles);
+    this.#restoration = new Restoration(this.#streams, this.#judgement.acceptedFiles);
     const { memory, userfault } = this.#restoration.build(message, vdso!);
-    this.#say({ type: 'built', pid: this.#restoration.skeleton.pid });
+    const { pid } = this.#restoration.skeleton;
+    const journal = Journal.create(stateDirectory, {
+      migration,
+      role: 'target',
+      peer: this.#peer.slice(0, longestEntry),
+      pid,
+      startTime: startTimeOf(pid),
+      bootId: bootId(),
+      name: name.slice(0, longestEntry),
+      createdMs: Date.now(),
+    });
+    this.#handOver = new HandOver(journal, this, { state: newTarget, outputs: [] });
+    const door = await Door.open(stateDirectory, migration, (socket) => this.#agents.add(socket));
+    process.once('exit', () => door.close());
+    this.#agents.answer({ type: 'built', pid });
     native.sendDescriptors(transferDescriptor, [memory, userfault]);
   }
 
@@ -168,85 +171,86 @@ class Shepherd {
     }
   }
 
-  async #finish(message: Message<'finish'>): Promise<void> {
-    if (this.#unadjusted) throw this.#unadjusted;
-    this.#say({ type: 'prepared', phases: await this.#restored.finish(message) });
-  }
-
-  #run(): void {
-    const started = performance.now();
-    const pid = this.#restored.run();
-    this.#running = true;
-    const switchMs = performance.now() - started;
-    native.onChildExit(pid, (status) => this.#ended(status));
-    this.#say({
-      type: 'running',
-      pid,
-      phases: { run: switchMs },
-      notes: this.#restored.notes,
-      log: this.#streams!.log,
-    });
-    this.#record({ state: 'running', pid });
-  }
-
-  #ended(status: ChildStatus): void {
-    const { pid, code, signal } = status;
-    this.#record({ state: 'ended', pid, code, signal });
-    this.#say({ type: 'ended', pid, code, signal });
-    // What the process wrote last is still on its way to the log.
-    setTimeout(() => this.#end(0), 500);
-  }
-
-  #record(what: Record<string, unknown>): void {
-    const { migration, name } = this.#offer!;
-    const file = path.join(stateDirectory, `${migration}.json`);
+  async complete(): Promise<void> {
     try {
-      // Whoever reads it sees the one before or this one, whole.
-      writeFileSync(
-        `${file}.new`,
-        `${JSON.stringify({ migration, name, at: new Date().toISOString(), ...what })}\n`,
-        {
-          mode: 0o600,
-        },
-      );
-      renameSync(`${file}.new`, file);
+      if (this.#unadjusted) throw this.#unadjusted;
+      this.#phases = await this.#restored.finish(this.#finishing!);
     } catch (error) {
-      console.error(`${file} could not be written: ${(error as Error).message}`);
+      this.#explain(error);
+      throw error;
     }
   }
 
-  #say(message: FromShepherd): void {
-    if (!this.#agent.ended) this.#agent.send(message as unknown as WireValue);
+  run(): void {
+    const started = performance.now();
+    this.#pid = this.#restored.run();
+    // Whatever comes now, it runs.
+    this.#phases = { record: this.#handOver!.recordMs, run: performance.now() - started };
+    try {
+      native.onChildExit(this.#pid, (status) => void this.#ended(status));
+    } catch (error) {
+      console.error(`nobody will see how process ${this.#pid} ends: ${(error as Error).message}`);
+    }
   }
 
-  #fail(error: unknown): void {
-    const failure = asMigrationError(error, 'target-failed');
-    if (process.env.GODWIT_DEBUG) console.error(error);
-    if (this.#running) return;
-    const { object } = failure.subject;
-    const what = failure.message.slice(0, 4096);
-    this.#say({
-      type: 'failed',
-      code: failure.code,
-      what,
-      phase: 'restore',
-      ...(object === undefined ? {} : { object }),
-    });
+  discard(): void {
     this.#restoration?.[Symbol.dispose]();
     this.#restoration = undefined;
   }
 
-  #end(code: number): void {
-    if (!this.#running) this.#restoration?.[Symbol.dispose]();
-    process.exit(code);
+  tell(word: Told): void {
+    const particulars = {
+      migration: this.#offer.migration,
+      pid: this.#pid,
+      ended: this.#ending,
+      phases: this.#phases,
+      notes: this.#restoration?.notes ?? [],
+      log: this.#streams?.log ?? null,
+      what: this.#handOver?.failure?.message.slice(0, longestText) ?? null,
+    };
+    this.#phases = {};
+    this.#agents.tell(messageOf(word, particulars));
+  }
+
+  notice(notice: Notice): void {
+    console.error(`migration ${this.#offer.migration}, ${this.#offer.name}: ${notice}`);
+  }
+
+  /** Nothing is left to be done, and nobody to be told. */
+  settled(): void {
+    if (this.#handOver?.at === 'aborted' && this.#agents.allLeft) this.#end();
+  }
+
+  async #ended({ pid, code, signal }: ChildStatus): Promise<void> {
+    this.#ending = { code, signal };
+    await this.#handOver!.ended(formatEnding(this.#ending));
+    this.#agents.answer({ type: 'ended', pid, code, signal });
+    // What the process wrote last is still on its way to the log.
+    setTimeout(() => this.#end(), 500);
+  }
+
+  #fail(error: unknown): void {
+    this.#explain(error);
+    if (this.#handOver) this.#handOver.fail(error);
+    else this.discard();
+  }
+
+  #explain(error: unknown): void {
+    if (process.env.GODWIT_DEBUG) console.error(error);
+    const { code, message, subject } = asMigrationError(error, 'target-failed');
+    const { object } = subject;
+    const what = message.slice(0, longestText);
+    const about = object === undefined ? {} : { object };
+    this.#agents.answer({ type: 'failed', code, what, phase: 'restore', ...about });
+  }
+
+  #end(): void {
+    if (!this.#pid) this.discard();
+    process.exit(0);
   }
 }
 
-/** With the length that messages may have: a path alone can be as long. */
-function sayable({ what, ...blocker }: Blocker) {
-  return { ...blocker, what: what.slice(0, longestText), phase: 'preflight' };
-}
-
-// Signals meant for the agent's group or terminal are not for the shepherd.
-for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+// Signals meant for the agent's group or terminal are not for the shepherd. A limit on the size of files (SIGXFSZ) must
+// fail a record, which has an answer, and not end it.
+for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM', 'SIGXFSZ'] as const) process.on(signal, () => undefined);
 new Shepherd();

@@ -26,6 +26,9 @@ import { messageSet } from './message-set.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const milliseconds = v.pipe(v.number(), v.minValue(0));
+export const migration = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
+/** A freeze of a migration: see shared/commit/index.ts. */
+const epoch = v.pipe(uint32, v.minValue(1));
 const errorCode = v.picklist(Object.keys(catalogue) as [ErrorCode, ...ErrorCode[]]);
 
 /** What one host tells of itself: see shared/host-facts.ts. */
@@ -125,7 +128,7 @@ const Offer = v.strictObject({
   type: v.literal('offer'),
   /** Only list what stands in the way: `migrate check`. */
   check: v.boolean(),
-  migration: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)),
+  migration,
   name: text,
   /** All ids the process and its threads need. */
   ids: list(pid, 1 << 16),
@@ -176,8 +179,8 @@ const difference = bytes(maxMessageBytes);
 /** Ahead of `finish`, where the last pages are still on their way. Nothing is answered. */
 const Adjust = v.strictObject({ type: v.literal('adjust'), state: difference });
 
-const Finish = v.strictObject({
-  type: v.literal('finish'),
+/** The rest of a freeze. */
+const freeze = {
   /** Null where `adjust` has said it. */
   state: v.nullable(difference),
   frames: count,
@@ -189,13 +192,21 @@ const Finish = v.strictObject({
   changedFiles: list(v.strictObject({ path, size: word, sha256: digest }), 1 << 16),
   /** Null where no thread is inside. */
   vdso: v.nullable(UnfinishedVdso),
-});
+};
+
+/** All of this freeze has been sent: the hand-over's `prepare`. */
+const Finish = v.strictObject({ type: v.literal('finish'), epoch, ...freeze });
 
 /** What the freeze will look like: the target goes through it with a stand-in, so that nothing in it is done for the first time. */
-const Rehearse = v.strictObject({ ...Finish.entries, type: v.literal('rehearse'), state: PartialState });
+const Rehearse = v.strictObject({ ...freeze, type: v.literal('rehearse'), state: PartialState });
 
-const Commit = v.strictObject({ type: v.literal('commit') });
-const Abort = v.strictObject({ type: v.literal('abort'), reason: text });
+// The words of the hand-over, as shared/commit/index.ts has them; each may be repeated.
+export const Commit = v.strictObject({ type: v.literal('commit'), migration, epoch });
+export const Withdraw = v.strictObject({ type: v.literal('withdraw'), migration });
+export const Abort = v.strictObject({ type: v.literal('abort'), migration, reason: text });
+export const Over = v.strictObject({ type: v.literal('over'), migration });
+/** In the place of an offer: this session is about a hand-over that another one began. */
+export const Recall = v.strictObject({ type: v.literal('recall'), migration });
 
 export const FromSource = messageSet(
   Hello,
@@ -209,7 +220,10 @@ export const FromSource = messageSet(
   Adjust,
   Finish,
   Commit,
+  Withdraw,
   Abort,
+  Over,
+  Recall,
 );
 export type FromSource = v.InferOutput<typeof FromSource>;
 
@@ -229,16 +243,30 @@ const Applied = v.strictObject({ type: v.literal('applied') });
 const Landed = v.strictObject({ type: v.literal('landed'), number: count, pages: count, zeroPages: count });
 const Settled = v.strictObject({ type: v.literal('settled') });
 const Rehearsed = v.strictObject({ type: v.literal('rehearsed'), phases: Phases });
-const Prepared = v.strictObject({ type: v.literal('prepared'), phases: Phases });
+/** `phases`: empty where it is said again. */
+const Prepared = v.strictObject({ type: v.literal('prepared'), epoch, phases: Phases });
+
+/** How a process ended by itself: one of both is null. */
+export const HowEnded = v.strictObject({ code: v.nullable(int32), signal: v.nullable(int32) });
+export type HowEnded = v.InferOutput<typeof HowEnded>;
+
 const Running = v.strictObject({
   type: v.literal('running'),
+  migration,
+  /** As the target's agent sees it. */
   pid,
+  /** Null while it runs; both null in it where nobody saw how it ended. */
+  ended: v.nullable(HowEnded),
+  /** Empty where it is said again. */
   phases: Phases,
   notes: list(text, 64),
   log: v.nullable(path),
 });
 const Failed = v.strictObject({ type: v.literal('failed'), ...FoundBlocker.entries });
-const Aborted = v.strictObject({ type: v.literal('aborted') });
+/** `what`: why, where that was the target's own doing after it had said `prepared`. */
+const Aborted = v.strictObject({ type: v.literal('aborted'), migration, what: v.nullable(text) });
+const Lost = v.strictObject({ type: v.literal('lost'), migration });
+const Unknown = v.strictObject({ type: v.literal('unknown'), migration });
 
 export const FromTarget = messageSet(
   Hello,
@@ -253,5 +281,7 @@ export const FromTarget = messageSet(
   Running,
   Failed,
   Aborted,
+  Lost,
+  Unknown,
 );
 export type FromTarget = v.InferOutput<typeof FromTarget>;

@@ -2,13 +2,15 @@
 /** A migration that breaks off before the decision leaves the source as it was; after it the target needs nobody. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, linkSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { copyFileSync, linkSync, readFileSync, renameSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eachLine } from '../../cli/demo/lines.js';
+import { listJournals } from '../../shared/journal.js';
+import type { Entry } from '../../shared/journal-format.js';
 import type { FailureReport, MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { scaled } from '../support/time.js';
@@ -196,14 +198,11 @@ test("a moved process outlives the target's agent, and its end is recorded", asy
   assert.ok(second.every((count, i) => count >= first[i]!) && second.some((count, i) => count > first[i]!));
   assert.equal((await run.check()).failures, []);
   const state = join(hosts.folder, 'state');
-  const record = () => {
-    const [file] = readdirSync(state).filter((name) => name.endsWith('.json'));
-    return JSON.parse(readFileSync(join(state, file!), 'utf8')) as Record<string, unknown>;
-  };
-  await waitFor('the record of its end', () => record().state === 'ended');
-  assert.is(record().code, 0);
-  assert.is(record().signal, null);
-  assert.is(record().name, 'six');
+  const record = () => listJournals(state)[0]!;
+  const entry = () => record().entry as Entry;
+  await waitFor('the record of its end', () => entry().detail === 'exit 0');
+  assert.is(entry().decision, 'commit');
+  assert.is(record().identity?.name, 'six');
   await waitFor('the end of the shepherd', () => targetProcesses(hosts, 'shepherd.js').length === 0);
 });
 

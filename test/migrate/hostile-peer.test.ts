@@ -40,9 +40,12 @@ peers.after(() => hosts[Symbol.asyncDispose]());
 /** One peer's doing, and what must be true afterwards. */
 function hostile(name: string, act: (peer: Peer) => Promise<void>): void {
   peers(name, async () => {
-    {
-      await using peer = await Peer.connect(hosts);
+    const peer = await Peer.connect(hosts);
+    try {
       await act(peer);
+    } finally {
+      await peer[Symbol.asyncDispose]();
+      await peer.takeBack(hosts);
     }
     assert.equal(await othersAfter(hosts, quiet), [], 'something stays behind');
     await using next = await Peer.connect(hosts);
@@ -65,6 +68,7 @@ const build = (change: Partial<ReturnType<typeof modestState>> = {}, mappings = 
 const settle = (state = {}) => ({ type: 'settle', frames: 0, state, huge: [] });
 const finish = (change = {}) => ({
   type: 'finish',
+  epoch: 1,
   state: null,
   frames: 0,
   dropped: [],
@@ -74,7 +78,11 @@ const finish = (change = {}) => ({
   ...change,
 });
 const adjust = (state = {}) => ({ type: 'adjust', state: pack(state) });
-const rehearse = () => ({ ...finish(), type: 'rehearse', state: {} });
+const rehearse = () => {
+  const { epoch: _, ...rest } = finish();
+  return { ...rest, type: 'rehearse', state: {} };
+};
+const commit = () => fromSource().commit;
 
 for (const [type, message] of Object.entries(fromSource())) {
   if (type === 'hello') continue;
@@ -91,17 +99,10 @@ hostile('an offer twice', async (peer) => {
   await assertRefused(peer, modestOffer(), /not due/);
 });
 
-for (const message of [
-  { type: 'commit' },
-  { type: 'layout', splices: [] },
-  settle(),
-  adjust(),
-  finish(),
-  rehearse(),
-]) {
+for (const message of [commit(), { type: 'layout', splices: [] }, settle(), adjust(), finish(), rehearse()]) {
   hostile(`${message.type} right after the offer`, async (peer) => {
     await peer.introduce();
-    await assertRefused(peer, message, /nothing has been built/);
+    await assertRefused(peer, message, /nothing (has been built|is prepared)/);
   });
 }
 
@@ -126,7 +127,7 @@ hostile('silence after the build', async (peer) => {
   await peer.walk([build(), 'built']);
 });
 
-for (const message of [{ type: 'commit' }, finish(), rehearse()]) {
+for (const message of [commit(), finish(), rehearse()]) {
   hostile(`${message.type} right after the build`, async (peer) => {
     await peer.introduce();
     await peer.walk([build(), 'built']);
@@ -349,14 +350,9 @@ peers('an abort after the decision comes too late', async () => {
       [settle(), 'settled'],
       [adjust(), null],
       [finish(), 'prepared'],
-      [{ type: 'commit' }, 'running'],
+      [peer.commit(), 'running'],
     );
-    for (const message of [
-      { type: 'abort', reason: 'changed my mind' },
-      { type: 'layout', splices: [] },
-      finish(),
-    ])
-      peer.say(message);
+    for (const message of [peer.abort(), { type: 'layout', splices: [] }, finish()]) peer.say(message);
     await sleep(300);
     assert.ok(hosts.target.find(innerPid), 'it was ended');
     assert.is(hosts.target.find(innerPid)!.parent.name, 'node', 'nobody watches over it');

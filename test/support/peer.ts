@@ -17,6 +17,7 @@ import { parseSecret } from '../../shared/secret.js';
 import type { State } from '../../shared/state/index.js';
 import type { Mapping } from '../../shared/state/memory.js';
 import { programVdso } from '../../shared/vdso.js';
+import { newMigrationId } from '../../source-agent/migration-id.js';
 import { mapping } from '../unit/support/mappings.js';
 import { fromSource } from '../unit/support/messages.js';
 import { sampleState, stamp } from '../unit/support/state.js';
@@ -27,12 +28,22 @@ export const innerPid = 4242;
 /** Where the made-up program has its only memory. */
 export const memory = mapping(0x10000, 16);
 
+/** Hosts, or one agent of them. */
+export interface Reachable {
+  target: { address: string };
+  secretFile: string;
+}
+
 export class Peer implements AsyncDisposable {
   #sender: NativePageSender | undefined;
+  /** What it offers; drawn anew by each. */
+  readonly migration = newMigrationId();
+  /** The answer to the last step was `prepared`: the target holds it until it is told what has been decided. */
+  #holds = false;
 
   private constructor(private readonly session: AgentSession<FromTarget, WireValue>) {}
 
-  static async connect({ target, secretFile }: TwoHosts): Promise<Peer> {
+  static async connect({ target, secretFile }: Reachable): Promise<Peer> {
     const secret = parseSecret(readFileSync(secretFile, 'utf8'), secretFile);
     const address = parseAddress(target.address);
     return new Peer(await connect<FromTarget, WireValue>({ ...address, secret, schema: FromTarget }));
@@ -66,6 +77,7 @@ export class Peer implements AsyncDisposable {
         continue;
       }
       const answer = await this.ask(message);
+      this.#holds = answer.type === 'prepared';
       if (answer.type !== expected) throw new Error(`${expected} was due, ${JSON.stringify(answer)} came`);
     }
   }
@@ -74,9 +86,32 @@ export class Peer implements AsyncDisposable {
   async introduce(offer: Partial<Extract<FromSource, { type: 'offer' }>> = {}): Promise<void> {
     await this.walk(
       [{ type: 'hello', host: hostFacts(), clocks: clocksNow() }, 'hello'],
-      [{ ...modestOffer(), ...offer }, 'verdict'],
+      [{ ...modestOffer(), migration: this.migration, ...offer }, 'verdict'],
     );
     await this.openPages();
+  }
+
+  /** A session about a migration of another: up to the first answer. */
+  async recall(migration: string): Promise<Awaited<ReturnType<Peer['next']>>> {
+    await this.walk([{ type: 'hello', host: hostFacts(), clocks: clocksNow() }, 'hello']);
+    return this.ask({ type: 'recall', migration });
+  }
+
+  commit(epoch = 1): FromSource {
+    return { type: 'commit', migration: this.migration, epoch };
+  }
+
+  abort(): FromSource {
+    return { type: 'abort', migration: this.migration, reason: 'changed my mind' };
+  }
+
+  /** For one that has left: what it let the target hold goes. */
+  async takeBack(hosts: Reachable): Promise<void> {
+    if (!this.#holds) return;
+    await using other = await Peer.connect(hosts);
+    const found = await other.recall(this.migration);
+    if (found.type !== 'prepared') throw new Error(`nothing was held: ${JSON.stringify(found)}`);
+    await other.walk([this.abort(), 'aborted']);
   }
 
   async openPages(): Promise<void> {

@@ -20,6 +20,7 @@ export const permittedSkips: Readonly<Record<string, string>> = {
   'guard-pages': 'MADV_GUARD_INSTALL is known since Linux 6.13',
   'matrix-extensions': 'registers that are given on request need a CPU with AMX',
   'slow-disk': 'control groups (v1) must be able to throttle the disk of the temporary files',
+  'freezer-cgroup': 'a freezer (control groups v1, or v2) must be mounted, and groups be made in it',
   swap: 'room to swap to must be allowed',
   'page-merging': 'the kernel must merge equal pages (CONFIG_KSM), and let it be switched on',
   'resource-capability': 'raising hard limits needs CAP_SYS_RESOURCE, which containers often drop',

@@ -40,6 +40,8 @@ export class TwoHosts implements AsyncDisposable {
   /** `withHome`: an agent on this host as well, to move back. `agent`: what stands for `migrate` on the target. */
   static async start({ withHome = false, agent = command } = {}): Promise<TwoHosts> {
     const folder = mkdtempSync(join(tmpdir(), 'godwit-hosts-'));
+    // Both hosts and every command that a test starts by itself: records of a test end with it.
+    process.env.GODWIT_STATE = join(folder, 'journals');
     const secretFile = join(folder, 'secret');
     writeFileSync(secretFile, `${createSecret()}\n`, { mode: 0o600 });
     const target = await TargetHost.start({ command: agent, secretFile, folder });

@@ -18,7 +18,8 @@ export function lookAt(pid: number): string[] {
     const shown = withoutDelivered(status).match(fields)!.join(' ').replace(/\s+/g, ' ');
     lines.push(`thread ${tid}${stopped} ${shown}`);
   }
-  return [...lines, ...mappings(pid)];
+  const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trimEnd().split('\n');
+  return [...lines, ...cgroups.map((line) => `cgroup ${line}`), ...mappings(pid)];
 }
 
 /** A signal that is pending and not blocked is just being delivered: the next look would not show it. */

@@ -28,6 +28,8 @@ async function asked(...argv: string[]): Promise<unknown[]> {
     migrate: take('migrate'),
     agent: take('agent'),
     check: take('check'),
+    status: take('status'),
+    decide: take('decide'),
     secret: take('secret'),
     demo: take('demo'),
   };
@@ -39,6 +41,7 @@ const defaults = {
   pid: 4711,
   target: { host: 'b', port: 7777 },
   secretFile: undefined,
+  stateDirectory: undefined,
   maxDowntimeMs: 30,
   maxRounds: 30,
   bandwidth: 0,
@@ -96,7 +99,7 @@ test('agent', async () => {
     {
       listen: { host: '', port: 7777 },
       secretFile: undefined,
-      stateDirectory: '/run/godwit',
+      stateDirectory: '/var/lib/godwit',
       allowForce: forceableCodes,
       user: undefined,
     },
@@ -187,11 +190,40 @@ test('what is no command line', async () => {
   }
 });
 
+test('what to do about a hand-over that was interrupted', async () => {
+  const given = { secretFile: undefined, stateDirectory: undefined, force: false, json: false };
+  const migration = '0011223344556677';
+  assert.equal(await asked('resume', migration), ['decide', { ...given, want: 'resume', migration }]);
+  assert.equal(await asked('abort', migration, '--force'), [
+    'decide',
+    { ...given, want: 'abort', migration, force: true },
+  ]);
+  assert.equal(await asked('status', '--state-dir', '/srv', '--json'), [
+    'status',
+    { stateDirectory: '/srv', watch: false, json: true },
+  ]);
+  try {
+    await asked('abort', '4711');
+  } catch (error) {
+    assert.is((error as MigrationError).code, 'usage');
+    return;
+  }
+  assert.unreachable('a pid is no migration');
+});
+
 test('what a command throws comes through', async () => {
   const fail = async () => {
     throw new MigrationError('pid-taken', 'pid 1');
   };
-  const commands: Commands = { migrate: fail, agent: fail, check: fail, secret: fail, demo: fail };
+  const commands: Commands = {
+    migrate: fail,
+    agent: fail,
+    check: fail,
+    status: fail,
+    decide: fail,
+    secret: fail,
+    demo: fail,
+  };
   try {
     await runCommandLine(['4711', 'b:7777'], commands);
   } catch (error) {

@@ -8,7 +8,15 @@ import { ExitCode } from '../../shared/errors.js';
 const text = readFileSync(new URL('../../../docs/commands.md', import.meta.url), 'utf8');
 const nothing = async () => 0;
 const program = createProgram(
-  { migrate: nothing, agent: nothing, check: nothing, secret: nothing, demo: nothing },
+  {
+    migrate: nothing,
+    agent: nothing,
+    check: nothing,
+    status: nothing,
+    decide: nothing,
+    secret: nothing,
+    demo: nothing,
+  },
   () => {},
 );
 

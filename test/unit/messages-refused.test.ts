@@ -19,7 +19,7 @@ test('an unknown kind, none at all, and things that are no objects', () => {
 });
 
 test('a field too many, a field too few, a field of another type', () => {
-  refused({ type: 'commit', now: true }, /now: Invalid key/);
+  refused({ ...fromSource().commit, now: true }, /now: Invalid key/);
   refused({ type: 'round', number: 1 }, /frames: Invalid key/);
   refused({ type: 'round', number: 1, frames: '7' }, /frames: Invalid type/);
   refused({ type: 'round', number: 1, frames: 7n }, /frames: Invalid type/);
@@ -76,7 +76,7 @@ test('the other side may only name errors that exist', () => {
 });
 
 test('text is bounded', () => {
-  refused({ type: 'abort', reason: 'x'.repeat(4097) }, /reason: Invalid length/);
+  refused({ ...fromSource().abort, reason: 'x'.repeat(4097) }, /reason: Invalid length/);
   refused(
     { ...fromTarget().running, notes: Array.from({ length: 65 }, () => '') },
     /notes: Invalid length/,

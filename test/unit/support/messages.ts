@@ -6,6 +6,7 @@ import { sampleState, stamp } from './state.js';
 
 type Messages<M extends { type: string }> = { [T in M['type']]: Extract<M, { type: T }> };
 
+const migration = '0123456789abcdef';
 const digest = '0123456789abcdef'.repeat(4);
 const host = {
   product: 'godwit 0.1.0',
@@ -45,7 +46,7 @@ export function fromSource(): Messages<FromSource> {
     offer: {
       type: 'offer',
       check: false,
-      migration: '0123456789abcdef',
+      migration,
       name: 'x',
       ids: [4242, 4243],
       needs: {
@@ -78,6 +79,7 @@ export function fromSource(): Messages<FromSource> {
     adjust: { type: 'adjust', state: pack({ directories, timers }) },
     finish: {
       type: 'finish',
+      epoch: 1,
       state: pack({ directories, timers }),
       frames: 70002,
       dropped: [[0x500000n, 0x501000n]],
@@ -94,8 +96,11 @@ export function fromSource(): Messages<FromSource> {
       changedFiles: [],
       vdso: null,
     },
-    commit: { type: 'commit' },
-    abort: { type: 'abort', reason: 'the migration was interrupted' },
+    commit: { type: 'commit', migration, epoch: 1 },
+    withdraw: { type: 'withdraw', migration },
+    abort: { type: 'abort', migration, reason: 'the migration was interrupted' },
+    over: { type: 'over', migration },
+    recall: { type: 'recall', migration },
   };
 }
 
@@ -114,9 +119,19 @@ export function fromTarget(): Messages<FromTarget> {
     landed: { type: 'landed', number: 3, pages: 12, zeroPages: 4 },
     settled: { type: 'settled' },
     rehearsed: { type: 'rehearsed', phases: { state: 2.5 } },
-    prepared: { type: 'prepared', phases: { state: 1.25 } },
-    running: { type: 'running', pid: 17, phases: { run: 0.5 }, notes: ['a note'], log: '/var/lib/x.log' },
+    prepared: { type: 'prepared', epoch: 1, phases: { state: 1.25 } },
+    running: {
+      type: 'running',
+      migration,
+      pid: 17,
+      ended: { code: null, signal: 9 },
+      phases: { run: 0.5 },
+      notes: ['a note'],
+      log: '/var/lib/x.log',
+    },
     failed: { type: 'failed', code: 'target-failed', what: 'mmap: ENOMEM', object: 'mapping 0-1' },
-    aborted: { type: 'aborted' },
+    aborted: { type: 'aborted', migration, what: 'the disk is full' },
+    lost: { type: 'lost', migration },
+    unknown: { type: 'unknown', migration },
   };
 }
