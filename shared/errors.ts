@@ -315,7 +315,7 @@ export const catalogue = {
   'in-doubt': {
     exit: ExitCode.inDoubt,
     advice:
-      'The decision was sent and no answer came. The source is held (SIGSTOP). See whether the target runs it; if it does not, continue the source with kill -CONT.',
+      'The process is held here until it is known who has it. `migrate status` tells what there is to choose and what it risks; `migrate resume ID` asks the target again.',
   },
   'journal-unusable': {
     exit: ExitCode.refused,

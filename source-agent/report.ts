@@ -74,7 +74,7 @@ export interface Report {
   totalMs: number;
   /** From the first thread stopped to the last one running. */
   frozenMs: number;
-  /** Parts of the frozen time by name: freeze, capture, scan, send, restore, record, switch. */
+  /** Parts of the frozen time by name: freeze, capture, scan, send, restore, hold, record, switch. */
   phases: Record<string, number>;
   /** How written pages were found, and why so. */
   tracker: TrackerName;

@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import path from 'node:path';
 import { isErrorCode, MigrationError } from '../../shared/errors.js';
 import type { FailureReport, MigrationEvent, Report } from '../../source-agent/report.js';
 import { eachLine } from './lines.js';
@@ -21,7 +22,10 @@ export interface MoveOptions {
 /** The report of `migrate --json`. Throws what it failed with as a MigrationError. */
 export async function move(options: MoveOptions): Promise<Report> {
   const { command, pid, target, secretFile, signal } = options;
-  const [node, ...rest] = [...command, String(pid), target, '--secret-file', secretFile, '--json'];
+  // What it records ends with the folder of the secret.
+  const records = path.join(path.dirname(secretFile), 'records');
+  const given = [String(pid), target, '--secret-file', secretFile, '--state-dir', records, '--json'];
+  const [node, ...rest] = [...command, ...given];
   const child = spawn(node!, rest, { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
   const interrupt = () => child.kill('SIGINT');
   if (signal.aborted) interrupt();

@@ -6,11 +6,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eachLine } from '../../cli/demo/lines.js';
 import { skeletonProgram } from '../../native/index.js';
+import { listJournals } from '../../shared/journal.js';
 import type { MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
@@ -22,7 +24,7 @@ const kills = repetitions(nightly ? 200 : 40);
 
 /** When to kill: so long after the agent has begun a step, or after its own start. */
 interface Moment {
-  after: 'start' | 'preflight' | 'arm' | 'rounds' | 'settle' | 'freeze';
+  after: 'start' | 'preflight' | 'arm' | 'rounds' | 'settle' | 'freeze' | 'commit';
   delayMs: number;
 }
 
@@ -32,7 +34,8 @@ function choose(random: Random): Moment {
   if (dice < 0.35) return { after: 'arm', delayMs: random.below(16) };
   if (dice < 0.55) return { after: 'settle', delayMs: random.below(20) };
   if (dice < 0.8) return { after: 'freeze', delayMs: random.below(16) };
-  if (dice < 0.85) return { after: 'rounds', delayMs: random.below(300) };
+  if (dice < 0.83) return { after: 'rounds', delayMs: random.below(300) };
+  if (dice < 0.86) return { after: 'commit', delayMs: random.below(6) };
   if (dice < 0.92) return { after: 'preflight', delayMs: random.below(250) };
   return { after: 'start', delayMs: random.below(900) };
 }
@@ -125,8 +128,23 @@ async function assertWorking(run: ProgramRun, message: string): Promise<void> {
   assert.unreachable(`a thread stands still: ${first} then ${now}; ${message}`);
 }
 
-/** Where the decision was reached the program is here, or there, or stopped here; never running twice. */
+/** What was recorded stays held until it is resumed. */
+async function resumeOpen(hosts: TwoHosts, message: string): Promise<void> {
+  const directory = join(hosts.folder, 'journals');
+  for (const { migration, role, entry } of listJournals(directory)) {
+    if (role !== 'source' || entry === 'damaged' || entry.settled || entry.decision === 'open') continue;
+    for (const deadline = performance.now() + scaled(15_000); ; await sleep(50)) {
+      const { code, output } = await hosts.run([...command, 'resume', migration]);
+      if (code === 0) break;
+      // The dead agent's helper, or the target, may still be at work.
+      assert.ok(performance.now() < deadline, `${output}; ${message}`);
+    }
+  }
+}
+
+/** Where the decision was reached the program is brought to an end here, or there; never running twice. */
 async function assertOnlyOne(hosts: TwoHosts, pid: number, message: string): Promise<boolean> {
+  await resumeOpen(hosts, message);
   const runsHere = () => {
     try {
       const status = readFileSync(`/proc/${pid}/status`, 'latin1');
