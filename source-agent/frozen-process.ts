@@ -41,6 +41,8 @@ export interface FrozenThread {
   registers: Registers;
   /** Its relative wait; null where there is none. */
   wait: FrozenWait | null;
+  /** The system call it was interrupted in, also where that was restarted; null for none and where nobody can tell. */
+  call: number | null;
   /** A signal that its call does not block was pending when it was stopped. */
   deliverable: boolean;
   /** The mask in force while its call waits; that of `image` is the thread's own. */
@@ -66,7 +68,7 @@ export class FrozenProcess implements Disposable {
     readonly process: SourceProcess,
     readonly point: InjectionPoint,
     waits: WaitClock,
-    private readonly observations: Observations,
+    observations: Observations,
     /** The CPU on which one of its threads ran last. */
     cpu: number,
   ) {
@@ -78,7 +80,10 @@ export class FrozenProcess implements Disposable {
       // All have stopped by now, so that no wait is taken for longer than it was.
       this.#heldSinceNs = hrtime.bigint();
       this.pending = native.peekSignals(tids[0]!, true);
-      const images = native.readThreads(tids);
+      const images = native.readThreads(tids).map((image) => {
+        const registers = waits.standing(image.tid, image.registers);
+        return registers === image.registers ? image : { ...image, registers };
+      });
       const timed = images.filter(({ registers }) => mustBeTimed(registers)).map(({ tid }) => tid);
       const asleep = stillAsleep(process.pid, timed, observations);
       for (const image of images) this.threads.push(this.#thread(image, waits, asleep));
@@ -101,10 +106,11 @@ export class FrozenProcess implements Disposable {
     const read = (address: bigint, bytes: number) => this.read(address, bytes);
     const remaining = waits.remaining(tid, image.registers, asleep.get(tid), this.#heldSinceNs, read);
     const wait = remaining && new FrozenWait(this.process.pid, image, remaining.place, remaining.ns);
+    const call = waits.callOf(tid, image.registers, asleep.get(tid)?.sleepsIn ?? '');
     const restartable = asRestartable(image.registers);
     const goingOn = wait ? wait.goingOn(restartable) : restartable;
     const registers = handlesFirst(image, maskInForce, signals) ? handlingFirst(goingOn) : goingOn;
-    return { tid, image, registers, wait, deliverable: letsThrough(maskInForce, signals), maskInForce };
+    return { tid, image, registers, wait, call, deliverable: letsThrough(maskInForce, signals), maskInForce };
   }
 
   get tids(): number[] {
@@ -114,11 +120,6 @@ export class FrozenProcess implements Disposable {
   /** The stub's own mapping, which is not part of the program; null while there is none. */
   get stubRange(): AddressRange | null {
     return this.#carrier ? { start: this.#carrier.start, end: this.#carrier.end } : null;
-  }
-
-  /** The kernel function the thread slept in before it was stopped; empty where that is not known. */
-  sleepsIn(tid: number): string {
-    return this.observations.get(tid)?.sleepsIn ?? '';
   }
 
   read(address: bigint, bytes: number): Buffer {

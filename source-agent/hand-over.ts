@@ -132,7 +132,7 @@ async function freezeUnmoved(stopper: Stopper, precopy: PreCopy): Promise<Frozen
   for (let tries = 1; ; tries += 1) {
     const frozen = await stopper.freezeToLeave();
     try {
-      if (tries === mostFreezes || !precopy.moved) return frozen;
+      if (!precopy.lookStopped() || tries === mostFreezes) return frozen;
     } catch (error) {
       frozen[Symbol.dispose]();
       throw error;

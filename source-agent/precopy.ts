@@ -44,6 +44,7 @@ export interface RoundResult {
 
 export class PreCopy {
   #maps: readonly ProcMapping[] = [];
+  #stopped: readonly ProcMapping[] = [];
   #layout: Mapping[] = [];
   /** Some mappings turned out to be others than those that were watched. */
   #replaced = false;
@@ -138,9 +139,10 @@ export class PreCopy {
     return changed || announced;
   }
 
-  /** The mappings are others than at the last look. */
-  get moved(): boolean {
-    return this.process.mappings() !== this.#maps;
+  /** Of the stopped program: whether the mappings are others than at the last look. */
+  lookStopped(): boolean {
+    this.#stopped = this.process.mappings();
+    return this.#stopped !== this.#maps;
   }
 
   #tracked(): TrackedMapping[] {
@@ -199,9 +201,9 @@ export class PreCopy {
     return true;
   }
 
-  /** Begins the last scan of the stopped program; it runs beside the capture. Call before the stub is mapped. */
+  /** Begins the last scan of the program that was stopped and looked at; it runs beside the capture. */
   beginFinal(): FinalScan {
-    const maps = this.process.mappings();
+    const maps = this.#stopped;
     const changed = maps !== this.#maps;
     const layout = changed ? this.#lookFrozen() : this.#layout;
     if (changed) {

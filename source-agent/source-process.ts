@@ -33,6 +33,8 @@ export class SourceProcess implements Disposable {
   /** The last text of maps, and what it says: programs have tens of thousands of mappings. */
   #text: Buffer = Buffer.alloc(0);
   #mappings: readonly Mapping[] = [];
+  #limitsText: string | undefined;
+  #limits: { soft: bigint; hard: bigint }[] = [];
 
   private constructor(readonly pid: number) {
     const opened: number[] = [];
@@ -147,11 +149,16 @@ export class SourceProcess implements Disposable {
     return typeof content === 'number' ? null : content!;
   }
 
-  /** Resource limits by number. prlimit(2) would need CAP_SYS_RESOURCE for other users' processes. */
+  /**
+   * Resource limits by number; the same list as long as they are the same. prlimit(2) would need CAP_SYS_RESOURCE for
+   * other users' processes.
+   */
   limits(): { soft: bigint; hard: bigint }[] {
+    const text = this.read('limits') ?? '';
+    if (text === this.#limitsText) return this.#limits;
     const unlimited = (1n << 64n) - 1n;
-    const limits = parseLimits(this.read('limits') ?? '');
-    return limitNames.map((name, resource) => {
+    const limits = parseLimits(text);
+    this.#limits = limitNames.map((name, resource) => {
       const limit = limits.find((entry) => entry.resource === resource);
       if (!limit) {
         const what = `/proc/${this.pid}/limits does not tell the limit ${name}`;
@@ -159,6 +166,8 @@ export class SourceProcess implements Disposable {
       }
       return { soft: limit.soft ?? unlimited, hard: limit.hard ?? unlimited };
     });
+    this.#limitsText = text;
+    return this.#limits;
   }
 
   /** The same list as long as the mappings are the same. */

@@ -13,7 +13,13 @@ import {
   type TimeoutPlace,
   timeoutPlace,
 } from '../shared/injection/timeouts.js';
-import { currentSyscall, get, getSigned, type Registers } from '../shared/injection/x86-64/registers.js';
+import {
+  currentSyscall,
+  get,
+  getSigned,
+  type Registers,
+  withRegisters,
+} from '../shared/injection/x86-64/registers.js';
 import { syscalls } from '../shared/injection/x86-64/syscalls.js';
 import { parseSched } from '../shared/proc/sched.js';
 
@@ -30,6 +36,9 @@ export interface SleepObservation {
 }
 
 export type Observations = ReadonlyMap<number, SleepObservation>;
+
+const syscallBytes = 2n;
+const restartBlockMark = -516n; // ERESTART_RESTARTBLOCK
 
 const nothing: SleepObservation = { sleptNs: 0n, sleepsIn: '', sleeps: 0, atNs: 0n };
 
@@ -96,16 +105,51 @@ export interface Remaining {
   ns: bigint;
 }
 
-interface KnownDeadline {
+/** A wait that the kernel holds in a restart block, as it was at an earlier stop. */
+interface KnownWait {
   /** Registers that tell this wait from another one of the thread. */
   signature: string;
-  /** CLOCK_MONOTONIC of this host, nanoseconds. */
-  deadlineNs: bigint;
+  /** The call, which no longer shows once it was restarted. */
+  number: number;
+  /** CLOCK_MONOTONIC of this host, nanoseconds; null where the kernel tells what remains, or it has no end. */
+  deadlineNs: bigint | null;
 }
 
-/** Deadlines of relative waits, kept from stop to stop. */
+/** What is known of waits, kept from stop to stop. */
 export class WaitClock {
-  readonly #known = new Map<number, KnownDeadline>();
+  readonly #known = new Map<number, KnownWait>();
+
+  /**
+   * The registers of a stopped thread, as they were before the kernel got ready to restart its wait. Stopped again right
+   * then (handle_signal and arch_do_signal_or_restart in arch/x86/kernel/signal.c), a thread stands before the call of
+   * restart_syscall(2), which means nothing in another process.
+   */
+  standing(tid: number, asStopped: Registers): Registers {
+    const known = this.#known.get(tid);
+    if (!known || getSigned(asStopped, 'rax') !== BigInt(syscalls.restartSyscall)) return asStopped;
+    const returned = withRegisters(asStopped, {
+      rip: get(asStopped, 'rip') + syscallBytes,
+      rax: restartBlockMark,
+      originalRax: BigInt(syscalls.restartSyscall),
+    });
+    return signatureOf(returned) === known.signature ? returned : asStopped;
+  }
+
+  /**
+   * The call that a thread was interrupted in; null where it was in none, and where nobody can tell: it was restarted,
+   * and has not been seen asleep since. `sleepsIn`: the kernel function it was last seen asleep in, or empty.
+   */
+  callOf(tid: number, asStopped: Registers, sleepsIn: string): number | null {
+    const number = currentSyscall(asStopped);
+    if (number !== syscalls.restartSyscall) return number;
+    return this.#restarted(tid, asStopped)?.number ?? interruptedCall(asStopped, sleepsIn);
+  }
+
+  #restarted(tid: number, asStopped: Registers): KnownWait | undefined {
+    const known = this.#known.get(tid);
+    const isSame = currentSyscall(asStopped) === syscalls.restartSyscall;
+    return isSame && known?.signature === signatureOf(asStopped) ? known : undefined;
+  }
 
   /**
    * What remains of a thread's relative wait; null for every other thread and for waits without an end. `asStopped`:
@@ -122,7 +166,9 @@ export class WaitClock {
     if (!restartBlock) this.#known.delete(tid);
     if (!isInterrupted(asStopped)) return null;
     const { sleepsIn } = observation ?? nothing;
-    const number = restartBlock ? interruptedCall(asStopped, sleepsIn) : currentSyscall(asStopped)!;
+    const number = this.callOf(tid, asStopped, sleepsIn);
+    if (number === null) return null;
+    if (restartBlock) this.#remember(tid, asStopped, number);
     const place = timeoutPlace(asStopped, number);
     if (!place) return null;
     const requestedNs = () => readTimeout(asStopped, place, read);
@@ -132,18 +178,20 @@ export class WaitClock {
     const leftNs = () => left(requestedNs(), observation ?? nothing, stoppedNs);
     if (!restartBlock) return { place, ns: leftNs() };
     const given = remainderGiven(number, asStopped, read);
-    const ns = given ?? this.#untilDeadline(tid, asStopped, leftNs);
+    const ns = given ?? this.#untilDeadline(tid, leftNs);
     return { place, ns };
   }
 
-  #untilDeadline(tid: number, registers: Registers, fromNow: () => bigint): bigint {
+  #remember(tid: number, asStopped: Registers, number: number): void {
+    const deadlineNs = this.#restarted(tid, asStopped)?.deadlineNs ?? null;
+    this.#known.set(tid, { signature: signatureOf(asStopped), number, deadlineNs });
+  }
+
+  #untilDeadline(tid: number, fromNow: () => bigint): bigint {
     const now = process.hrtime.bigint();
-    const restarted = currentSyscall(registers) === syscalls.restartSyscall;
-    const signature = signatureOf(registers);
-    const known = this.#known.get(tid);
-    const deadlineNs = restarted && known?.signature === signature ? known.deadlineNs : now + fromNow();
-    this.#known.set(tid, { signature, deadlineNs });
-    return atLeastZero(deadlineNs - now);
+    const known = this.#known.get(tid)!;
+    known.deadlineNs ??= now + fromNow();
+    return atLeastZero(known.deadlineNs - now);
   }
 }
 
@@ -182,12 +230,11 @@ function signatureOf(registers: Registers): string {
     .join();
 }
 
-/** The call behind a restart block: once it was restarted the number says only restart_syscall. */
-export function interruptedCall(registers: Registers, sleepsIn: string): number {
-  const number = currentSyscall(registers)!;
-  if (number !== syscalls.restartSyscall) return number;
+/** The call behind restart_syscall(2), told from where the thread sleeps; null where that is not known. */
+function interruptedCall(registers: Registers, sleepsIn: string): number | null {
   if (sleepsIn.includes('poll')) return syscalls.poll;
   if (sleepsIn.includes('futex')) return syscalls.futex;
+  if (!sleepsIn.includes('nanosleep')) return null;
   // clock_nanosleep's first argument is a clock id, nanosleep's an address.
   return getSigned(registers, 'rdi') < 4096n ? syscalls.clockNanosleep : syscalls.nanosleep;
 }

@@ -155,9 +155,11 @@ export class Reception {
       `${this.session.peer} offers ${message.name} (pid ${message.ids[0]}), migration ${message.migration}`,
     );
     this.#migration = message.migration;
-    this.#own = await this.options.openShepherd();
-    this.#shepherd = this.#own;
-    this.#watch(this.#own);
+    const shepherd = await this.options.openShepherd();
+    if (this.#over) return shepherd[Symbol.dispose](); // the source is gone: nobody else would end it
+    this.#own = shepherd;
+    this.#shepherd = shepherd;
+    this.#watch(shepherd);
     const sameKernel = this.#source.bootId === this.options.facts.bootId;
     this.#shepherd.say({ type: 'begin', sameKernel, peer: this.session.peer.slice(0, 4096) });
     this.#force = message.force.filter((code) => this.options.allowForce.includes(code));

@@ -1,8 +1,10 @@
 /**
  * Runs the tests: one process for each file, one line for each, and `N passed, N failed, N skipped` at the end.
  *
- *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--dir FOLDER] [--json] [PART-OF-A-NAME ...]
+ *     node dist/test/run.js [--list] [--jobs N] [--limit SECONDS] [--progress SECONDS] [--dir FOLDER] [--json] [PART ...]
  *
+ * A PART of a name chooses files. Of one that takes long, a line "...   NAME ..." tells every half minute (--progress)
+ * that it still runs, and what it said last.
  * With --json each file is a line of JSON instead (FileResult), for a runner that started this one elsewhere.
  * Exit code 0 when something ran and all of it passed, else 1; 2 for wrong usage.
  */
@@ -25,6 +27,7 @@ interface Options {
   list: boolean;
   jobs: number;
   limitSeconds: number;
+  progressSeconds: number;
   json: boolean;
 }
 
@@ -48,6 +51,7 @@ function readOptions(): Options {
       list: { type: 'boolean', default: false },
       jobs: { type: 'string', default: '1' },
       limit: { type: 'string', default: String(defaultLimitSeconds) },
+      progress: { type: 'string', default: '30' },
       dir: { type: 'string', default: compiledTests },
       json: { type: 'boolean', default: false },
     },
@@ -58,6 +62,7 @@ function readOptions(): Options {
     list: values.list,
     jobs: positive('--jobs', values.jobs),
     limitSeconds: positive('--limit', values.limit),
+    progressSeconds: positive('--progress', values.progress),
     json: values.json,
   };
 }
@@ -122,9 +127,14 @@ async function main(): Promise<number> {
   const work = async () => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const start = performance.now();
-      const evidence = await runFile(file.path, file.limitSeconds);
+      const elapsedMs = () => performance.now() - start;
+      const evidence = await runFile(file.path, file.limitSeconds, {
+        everyMs: options.progressSeconds * 1000,
+        tell: (lastLine) =>
+          process.stdout.write(`...   ${file.name}  ${elapsedMs().toFixed(0)} ms  ${lastLine}\n`),
+      });
       const verdict = judge(evidence);
-      const ms = performance.now() - start;
+      const ms = elapsedMs();
       if (options.json) {
         const result: FileResult = { file: file.name, ...verdict, output: evidence.output, ms };
         process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -4,6 +4,11 @@ import { malformed } from './malformed.js';
 
 export type FourIds = readonly [real: number, effective: number, saved: number, fileSystem: number];
 
+/** The same by name. */
+export function namedIds([real, effective, saved, fileSystem]: FourIds) {
+  return { real, effective, saved, fileSystem };
+}
+
 export interface Status {
   /** The thread's name, unescaped. */
   name: string;

@@ -1,6 +1,6 @@
 import type { Blocker } from '../../shared/errors.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
-import type { FourIds, Status } from '../../shared/proc/status.js';
+import { namedIds, type Status } from '../../shared/proc/status.js';
 import type { Capture } from './kind.js';
 
 const prGetSecurebits = 27;
@@ -30,8 +30,8 @@ export const captureCredentials: Capture<'credentials'> = {
     const securebits = questions.add('prctl(PR_GET_SECUREBITS)', syscalls.prctl, prGetSecurebits);
     const { status } = view.leader;
     return () => ({
-      uids: ids(status.uids),
-      gids: ids(status.gids),
+      uids: namedIds(status.uids),
+      gids: namedIds(status.gids),
       groups: status.groups,
       ...status.capabilities,
       securebits: Number(questions.batch.result(securebits)),
@@ -39,10 +39,6 @@ export const captureCredentials: Capture<'credentials'> = {
     });
   },
 };
-
-function ids([real, effective, saved, fileSystem]: FourIds) {
-  return { real, effective, saved, fileSystem };
-}
 
 function identity({ uids, gids, groups, capabilities, noNewPrivs }: Status): string {
   return [uids, gids, groups, Object.values(capabilities), noNewPrivs].join(';');

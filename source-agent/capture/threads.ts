@@ -9,7 +9,6 @@ import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
 import type { Thread } from '../../shared/state/threads.js';
 import type { FrozenProcess, FrozenThread } from '../frozen-process.js';
 import type { ThreadView } from '../source-process.js';
-import { interruptedCall } from '../waits.js';
 import type { Capture } from './kind.js';
 
 const prctl = {
@@ -88,7 +87,7 @@ function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: Th
   return {
     tid: status.nsPid.at(-1)!,
     name: status.name,
-    registers: toBytes(namedAgain(frozen, registers, tid)),
+    registers: toBytes(namedAgain(registers, thread, pid)),
     extendedState: image.extendedState,
     signalMask: image.signalMask,
     alternateStack: own.alternateStack,
@@ -106,10 +105,13 @@ function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: Th
 }
 
 // A wait that was restarted once shows restart_syscall; the target needs the call itself.
-function namedAgain(frozen: FrozenProcess, registers: BigUint64Array, tid: number): BigUint64Array {
+function namedAgain(registers: BigUint64Array, { tid, call }: FrozenThread, pid: number): BigUint64Array {
   if (!inRestartBlock(registers)) return registers;
-  const sleepsIn = frozen.sleepsIn(tid);
-  return withRegisters(registers, { originalRax: BigInt(interruptedCall(registers, sleepsIn)) });
+  if (call === null) {
+    const what = `thread ${tid} waits in a call that nobody can name: it was just being restarted`;
+    throw new MigrationError('stop-timeout', what, { pid, tid });
+  }
+  return withRegisters(registers, { originalRax: BigInt(call) });
 }
 
 function sharesWithLeader(pid: number, tid: number, type: number): boolean {

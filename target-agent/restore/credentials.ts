@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { MigrationError } from '../../shared/errors.js';
 import { CallBatch } from '../../shared/injection/batch.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
+import { namedIds, parseStatus } from '../../shared/proc/status.js';
 import type { CredentialsState } from '../../shared/state/credentials.js';
 import type { Skeleton } from '../skeleton.js';
 import type { Restore } from './kind.js';
@@ -9,7 +12,9 @@ const prctl = {
   setKeepCapabilities: 8,
   boundingDrop: 24,
   setSecurebits: 28,
+  getDumpable: 3,
   setDumpable: 4,
+  getSecurebits: 27,
   setNoNewPrivileges: 38,
   ambient: 47,
 } as const;
@@ -26,10 +31,37 @@ const dataOffset = headerOffset + 16;
  * credentials (credentials(7)), so each does it for itself.
  */
 export const restoreCredentials: Restore = {
+  settle({ skeleton }) {
+    born.set(skeleton, identityOf(skeleton));
+  },
   finish({ skeleton, state: { credentials, process } }) {
+    // Much of the time of a freeze on the target: 0.1 to 0.3 ms for each thread.
+    if (isDeepStrictEqual(born.get(skeleton), { ...credentials, dumpable: process.dumpable })) return;
     for (const tid of skeleton.threads.values()) become(skeleton, tid, credentials, process.dumpable);
   },
 };
+
+/** Who a skeleton is by birth, and all of its threads: often that is who it is to be. */
+const born = new WeakMap<Skeleton, CredentialsState & { dumpable: number }>();
+
+function identityOf(skeleton: Skeleton) {
+  const { uids, gids, groups, capabilities, noNewPrivs } = parseStatus(
+    readFileSync(`/proc/${skeleton.pid}/status`, 'utf8'),
+  );
+  const batch = new CallBatch();
+  const securebits = batch.add('prctl(PR_GET_SECUREBITS)', syscalls.prctl, prctl.getSecurebits);
+  const dumpable = batch.add('prctl(PR_GET_DUMPABLE)', syscalls.prctl, prctl.getDumpable);
+  skeleton.run(batch);
+  return {
+    uids: namedIds(uids),
+    gids: namedIds(gids),
+    groups,
+    ...capabilities,
+    securebits: Number(batch.result(securebits)),
+    noNewPrivileges: noNewPrivs,
+    dumpable: Number(batch.result(dumpable)),
+  };
+}
 
 function become(skeleton: Skeleton, tid: number, state: CredentialsState, dumpable: 0 | 1 | 2): void {
   if (state.groups.length > mostGroups) {

@@ -200,8 +200,7 @@ test("a moved process outlives the target's agent, and its end is recorded", asy
   const state = join(hosts.folder, 'state');
   const record = () => listJournals(state)[0]!;
   const entry = () => record().entry as Entry;
-  await waitFor('the record of its end', () => entry().detail !== '');
-  assert.is(entry().detail, 'exit 0');
+  await waitFor('the record of its end', () => entry().detail === 'exit 0');
   assert.is(entry().decision, 'commit');
   assert.is(record().identity?.name, 'six');
   await waitFor('the end of the shepherd', () => targetProcesses(hosts, 'shepherd.js').length === 0);

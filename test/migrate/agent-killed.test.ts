@@ -16,11 +16,11 @@ import { listJournals } from '../../shared/journal.js';
 import type { MigrationEvent } from '../../source-agent/report.js';
 import { ProgramRun } from '../support/programs.js';
 import { chosenSeed, nightly, Random } from '../support/random.js';
-import { scaled } from '../support/time.js';
+import { repetitions, scaled } from '../support/time.js';
 import { command, TwoHosts } from '../support/two-hosts.js';
 import { differences, lookAt, untouched } from '../support/untouched.js';
 
-const kills = nightly ? 200 : 40;
+const kills = repetitions(nightly ? 200 : 40);
 
 /** When to kill: so long after the agent has begun a step, or after its own start. */
 interface Moment {

@@ -89,6 +89,11 @@ for (const [type, message] of Object.entries(fromSource())) {
   hostile(`${type} as the first word`, (peer) => assertRefused(peer, message));
 }
 
+hostile('an offer, and gone before anybody can build', async (peer) => {
+  await peer.walk([hello, 'hello']);
+  peer.say(modestOffer());
+});
+
 hostile('an offer twice', async (peer) => {
   await peer.walk([hello, 'hello'], [modestOffer(), 'verdict']);
   await assertRefused(peer, modestOffer(), /not due/);

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ProgramRun, type StartOptions } from '../support/programs.js';
+import { megabytes } from '../support/time.js';
 import { availableTrackers } from '../support/trackers.js';
 import { TwoHosts } from '../support/two-hosts.js';
 
@@ -47,9 +48,9 @@ const variants: Variant[] = [
   { name: 'naps' },
   { name: 'six', memory: true },
   // As fast as it can: it maps, moves, drops, protects and fills its memory.
-  { name: 'memory-churn', options: ['--mb', '64', '--ops', '0'], memory: true },
-  { name: 'memory-churn', options: ['--mb', '32'] },
-  { name: 'memory-churn', options: ['--mb', '32', '--uid', '65534'] },
+  { name: 'memory-churn', options: ['--mb', `${megabytes(64)}`, '--ops', '0'], memory: true },
+  { name: 'memory-churn', options: ['--mb', `${megabytes(32)}`] },
+  { name: 'memory-churn', options: ['--mb', `${megabytes(32)}`, '--uid', '65534'] },
   { name: 'writer', options: ['--mb', '64', '--rate', '50', '--window', '16'] },
 ];
 

@@ -7,17 +7,19 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ProgramRun } from '../support/programs.js';
+import { megabytes, repetitions } from '../support/time.js';
 import { availableTrackers } from '../support/trackers.js';
 import { TwoHosts } from '../support/two-hosts.js';
 
-const moves = { userfault: 30, 'soft-dirty': 30, none: 6 } as const;
+const moves = { userfault: repetitions(30), 'soft-dirty': repetitions(30), none: repetitions(6) } as const;
+const size = `${megabytes(48)}`;
 
 for (const tracker of availableTrackers()) {
   for (const options of [[], ['--uid', '65534']]) {
     const owner = options.length > 0 ? 'as uid 65534' : 'as root';
     test(`${moves[tracker]} moves of writers ${owner} with ${tracker}`, async () => {
       await using hosts = await TwoHosts.start({ withHome: true });
-      using run = await ProgramRun.start('memory-churn', { options: ['--mb', '48', ...options] });
+      using run = await ProgramRun.start('memory-churn', { options: ['--mb', size, ...options] });
       for (let move = 0; move < moves[tracker]; move += 1) {
         const given = [run.pid, '--tracker', tracker] as const;
         const { code, output } = move % 2 === 0 ? await hosts.move(...given) : await hosts.moveBack(...given);

@@ -26,7 +26,7 @@ import { chosenSeed, nightly, Random } from '../support/random.js';
 import { repetitions, scaled } from '../support/time.js';
 import { lookAt, untouched } from '../support/untouched.js';
 
-const kills = nightly ? 1000 : repetitions(100);
+const kills = repetitions(nightly ? 1000 : 100);
 const intruder = fileURLToPath(new URL('./intruder.js', import.meta.url));
 
 /** Stops the program, captures all of its state, and does what is asked before it is let go. */

@@ -9,6 +9,7 @@ import { native } from '../../native/index.js';
 import { get } from '../../shared/injection/x86-64/registers.js';
 import { parseMaps } from '../../shared/proc/mappings.js';
 import { kernelVdso } from '../../shared/vdso.js';
+import { repetitions, scaled, timeScale } from '../support/time.js';
 
 const source = `
 #include <time.h>
@@ -17,6 +18,8 @@ int main(void) { for (;;) clock_gettime(CLOCK_MONOTONIC, &now); }
 `;
 const test = suite('vdso');
 const steps = 20000;
+/** What a counter that is told otherwise makes of it. */
+const muchNs = 5_000_000_000n;
 let folder: string;
 let child: ChildProcess;
 let place: bigint;
@@ -35,7 +38,7 @@ test.before(() => {
   const pid = child.pid!;
   while (native.readMemory(pid, place, 8).readBigInt64LE() === 0n);
   vdso = kernelVdso(parseMaps(readFileSync(`/proc/${pid}/maps`, 'utf8')))!;
-  native.seizeAndStop([pid], 1, 5000);
+  native.seizeAndStop([pid], 1, scaled(5000));
 });
 test.after(() => {
   child?.kill('SIGKILL');
@@ -47,31 +50,44 @@ const resultNs = () => {
   return bytes.readBigInt64LE() * 1000000000n + bytes.readBigInt64LE(8);
 };
 
-/** Stops until it is met inside, and finishes. Returns how much later than now the function says it is. */
+/**
+ * False where it reads the clock again and again: the kernel moves on what it reads of it, and where an emulated
+ * processor takes steps longer than a tick, it does so each time. (What a program reads on another host stands still.)
+ */
+function stepsOut(pid: number, timeStamp: bigint): boolean {
+  try {
+    native.stepOut(pid, BigUint64Array.of(vdso.start, vdso.end), timeStamp, steps);
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ELOOP' || timeScale === 1) throw error;
+    return false;
+  }
+}
+
+/** Stops until it is met inside, and finishes. Returns how much later than after that the function says it was. */
 function aheadNs(timeStamp: () => bigint): bigint {
   const pid = child.pid!;
   for (;;) {
     native.resumeTracee(pid, 0);
-    native.interruptAndStop([pid], 5000);
+    native.interruptAndStop([pid], scaled(5000));
     const [image] = native.readThreads([pid]);
     const at = get(image!.registers, 'rip');
     if (at < vdso.start || at >= vdso.end) continue;
-    const now = process.hrtime.bigint();
-    native.stepOut(pid, BigUint64Array.of(vdso.start, vdso.end), timeStamp(), steps);
+    if (!stepsOut(pid, timeStamp())) continue;
     const after = get(native.readThreads([pid])[0]!.registers, 'rip');
     assert.ok(after < vdso.start || after >= vdso.end);
-    return resultNs() - now;
+    return resultNs() - process.hrtime.bigint();
   }
 }
 
 test('it ends outside, with a result, and the program goes on', () => {
-  for (let i = 0; i < 50; i += 1) assert.ok(aheadNs(() => native.timeStampCounter()[0]) < 1000000000n);
+  for (let i = 0; i < repetitions(50); i += 1) assert.ok(aheadNs(() => native.timeStampCounter()[0]) <= 0n);
 });
 
 test('what it reads of the counter is what it is told', () => {
   const distance = 2n ** 36n; // ten seconds and more
   for (let i = 0; i < 3000; i += 1) {
-    if (aheadNs(() => native.timeStampCounter()[0] + distance) > 5000000000n) return;
+    if (aheadNs(() => native.timeStampCounter()[0] + distance) > muchNs) return;
   }
   assert.unreachable('the counter was never read');
 });

@@ -21,8 +21,14 @@ export function declaredLimit(source: string): number | null {
   return seconds === undefined ? null : Number(seconds);
 }
 
+/** Told again and again, of a file that takes long, what it said last. */
+export interface Progress {
+  everyMs: number;
+  tell(lastLine: string): void;
+}
+
 /** Runs one compiled test file to its end. */
-export async function runFile(file: string, limitSeconds: number): Promise<Evidence> {
+export async function runFile(file: string, limitSeconds: number, progress: Progress): Promise<Evidence> {
   const folder = mkdtempSync(join(tmpdir(), 'godwit-test-'));
   const log = join(folder, 'output');
   // A file keeps both streams in order, loses nothing in a crash, and is not held open by a leftover child.
@@ -31,6 +37,7 @@ export async function runFile(file: string, limitSeconds: number): Promise<Evide
   const own = randomBytes(8).toString('hex');
   const id = outer === undefined ? own : `${outer}/${own}`;
   let timer: NodeJS.Timeout | undefined;
+  const reports = setInterval(() => progress.tell(lastLineOf(log)), progress.everyMs);
   try {
     const child = spawn(process.execPath, ['--enable-source-maps', file], {
       detached: true,
@@ -61,9 +68,14 @@ export async function runFile(file: string, limitSeconds: number): Promise<Evide
     return { output: text, code, signal, timedOutAfter, leftovers: timedOutAfter === null ? leftovers : [] };
   } finally {
     clearTimeout(timer);
+    clearInterval(reports);
     closeSync(output);
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function lastLineOf(log: string): string {
+  return readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)!.trim();
 }
 
 /** Kills all that runs, for a runner that is told to end: the groups are not the terminal's to interrupt. */

@@ -176,6 +176,13 @@ test('the limit can be given', () => {
   assert.match(section(outcome, 'a'), /ran longer than 1 s/);
 });
 
+test('a file that takes long is told of, with what it said last', () => {
+  const slow = "test('a', () => new Promise((resolve) => setTimeout(resolve, 2500)));\ntest.run();\n";
+  const { lines, code } = run({ slow: `console.log('first\\nlast');\n${slow}` }, '--progress', '1');
+  assert.match(lines[0]!, /^\.{3} {3}inner\/slow {2}\d+ ms {2}last$/);
+  assert.is(code, 0);
+});
+
 test('when nothing ran it is a failure', () => {
   const { lines, code } = run({});
   assert.equal(lines, ['', '0 passed, 0 failed, 0 skipped']);

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { writtenTimeout } from '../../shared/injection/timeouts.js';
 import type { Registers } from '../../shared/injection/x86-64/registers.js';
 import { syscalls } from '../../shared/injection/x86-64/syscalls.js';
-import { interruptedCall, type SleepObservation, WaitClock } from '../../source-agent/waits.js';
+import { type SleepObservation, WaitClock } from '../../source-agent/waits.js';
 import { inCall, registers } from './support/registers.js';
 
 const restartBlock = -516n;
@@ -191,13 +191,44 @@ test('a thread that did something else meanwhile has lost its old deadline', () 
 
 test('the call behind restart_syscall is told from where the thread slept', () => {
   const named = (sleepsIn: string, rdi = 0n) =>
-    interruptedCall(blocked(syscalls.restartSyscall, { rdi }), sleepsIn);
+    new WaitClock().callOf(tid, blocked(syscalls.restartSyscall, { rdi }), sleepsIn);
   assert.is(named('do_sys_poll'), syscalls.poll);
   assert.is(named('futex_wait'), syscalls.futex);
   assert.is(named('hrtimer_nanosleep', 1n), syscalls.clockNanosleep);
   assert.is(named('hrtimer_nanosleep', -6n), syscalls.clockNanosleep, 'a process clock is a negative number');
   assert.is(named('hrtimer_nanosleep', 0x7ffc00001000n), syscalls.nanosleep);
-  assert.is(interruptedCall(blocked(syscalls.nanosleep), 'do_sys_poll'), syscalls.nanosleep);
+  assert.is(new WaitClock().callOf(tid, blocked(syscalls.nanosleep), 'do_sys_poll'), syscalls.nanosleep);
+  assert.is(new WaitClock().callOf(tid, registers({}), 'do_sys_poll'), null, 'in no call');
+});
+
+test('the call behind restart_syscall is known from an earlier stop; else nobody guesses', () => {
+  const values = { rsi: 0n, rdx: 7n, rip: 0x5000n, rsp: 0x6000n };
+  const restarted = blocked(syscalls.restartSyscall, values);
+  const clock = new WaitClock();
+  assert.is(clock.callOf(tid, restarted, ''), null);
+  assert.is(remainingIn(clock, tid, restarted, undefined), null, 'nothing is read as a time-out');
+  remainingIn(clock, tid, blocked(syscalls.poll, values), undefined);
+  assert.is(clock.callOf(tid, restarted, ''), syscalls.poll);
+  assertAbout(remainingIn(clock, tid, restarted, undefined), 7000000n);
+  assert.is(clock.callOf(tid, blocked(syscalls.restartSyscall, { ...values, rsp: 0x7000n }), ''), null);
+});
+
+test('a thread that was about to call restart_syscall stands where it was interrupted', () => {
+  const values = { rdx: 7n, rip: 0x5000n, rsp: 0x6000n };
+  const clock = new WaitClock();
+  const interrupted = blocked(syscalls.poll, values);
+  const about = registers({ ...values, rip: 0x4ffen, rax: 219n, originalRax: 7n });
+  assert.is(
+    clock.standing(tid, about),
+    about,
+    'of a thread that never waited, 219 is a number like any other',
+  );
+  remainingIn(clock, tid, interrupted, undefined);
+  assert.equal(clock.standing(tid, about), blocked(syscalls.restartSyscall, values));
+  assert.is(clock.standing(tid, interrupted), interrupted);
+  const elsewhere = registers({ ...values, rip: 0x5000n, rax: 219n, originalRax: 0n });
+  assert.is(clock.standing(tid, elsewhere), elsewhere, 'it has read 219 bytes');
+  assertAbout(remainingIn(clock, tid, clock.standing(tid, about), undefined), 7000000n);
 });
 
 test.run();

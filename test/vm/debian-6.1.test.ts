@@ -3,9 +3,6 @@
 import { test } from 'uvu';
 import { testKernel } from './kernel-suite.js';
 
-await testKernel('6.1', {
-  files: ['native/', 'source/'],
-  programs: [],
-});
+await testKernel('6.1');
 
 test.run();

@@ -3,9 +3,6 @@
 import { test } from 'uvu';
 import { testKernel } from './kernel-suite.js';
 
-await testKernel('6.12', {
-  files: ['native/', 'source/', 'migrate/programs'],
-  programs: ['process', 'pipes', 'signals', 'uts'],
-});
+await testKernel('6.12');
 
 test.run();

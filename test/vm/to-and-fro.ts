@@ -9,8 +9,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProgramRun } from '../support/programs.js';
 import { scaled } from '../support/time.js';
@@ -48,19 +49,27 @@ function startAgent(): ChildProcess {
 function move(pid: number): Promise<Answer> {
   const [node, ...main] = command;
   const given = [String(pid), `${other}:${agentPort}`, '--json', '--secret-file', secretFile];
+  // Away is the older kernel, home was booted later.
+  given.push('--force', role === 'home' ? 'kernel-older' : 'clock-backwards');
   return new Promise((resolve) => {
     const child = execFile(node!, [...main, ...given], (_error, stdout, stderr) =>
-      resolve({ code: child.exitCode, output: stdout + stderr }),
+      resolve({ code: child.exitCode, output: stderr + stdout }),
     );
   });
+}
+
+async function get(path: string): Promise<Answer> {
+  const [response] = (await once(request({ host: other, port: controlPort, path }).end(), 'response')) as [
+    IncomingMessage,
+  ];
+  return (await json(response)) as Answer;
 }
 
 /** Tells the other machine; it may not have started yet. */
 async function ask(path: string): Promise<Answer> {
   for (const deadline = performance.now() + scaled(15_000); ; await sleep(200)) {
     try {
-      const response = await fetch(`http://${other}:${controlPort}${path}`);
-      return (await response.json()) as Answer;
+      return await get(path);
     } catch (error) {
       if (performance.now() > deadline) throw error;
     }
@@ -68,6 +77,7 @@ async function ask(path: string): Promise<Answer> {
 }
 
 async function away(): Promise<void> {
+  console.log('booted');
   const server = createServer(async ({ url = '' }, response) => {
     const pid = /^\/move\/(\d+)$/.exec(url)?.[1];
     const answer: Answer = pid === undefined ? { code: 0, output: url } : await move(Number(pid));
