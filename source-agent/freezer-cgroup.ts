@@ -91,6 +91,22 @@ export class FreezerCgroup implements Disposable {
     return null;
   }
 
+  /** Removes those of others beside the process that are empty: what died with everybody who knew of it. */
+  static sweep(pid: number, isLeft: (name: string) => boolean): void {
+    for (const version of [1, 2] as const) {
+      const home = homeOf(pid, version);
+      if (home === null) continue;
+      for (const entry of readdirSync(home, { withFileTypes: true })) {
+        if (!entry.isDirectory() || !isLeft(entry.name)) continue;
+        try {
+          rmdirSync(path.join(home, entry.name));
+        } catch {
+          // Somebody is in it.
+        }
+      }
+    }
+  }
+
   /** One write. Throws where the kernel refuses it. */
   freeze(): void {
     writeSync(this.#file, this.version.frozen, 0);

@@ -28,6 +28,10 @@ export function holdName(migration: string): string {
   return `godwit-${migration}`;
 }
 
+export function isHoldName(name: string): boolean {
+  return /^godwit-[0-9a-f]{16}$/.test(name);
+}
+
 /** Moves the process where it can be held. Nothing stops. */
 export function prepareHold(pid: number, migration: string): Hold {
   try {

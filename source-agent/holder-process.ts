@@ -73,7 +73,10 @@ process.stdin.on('data', (part: string) => {
   for (const line of lines) {
     clearInterval(watch);
     holding = line !== 'released';
-    if (line === 'hold') watch = setInterval(look, watchMs);
+    if (line !== 'hold') continue;
+    // While it is in its cgroup: what has ended is in none.
+    hold ??= held();
+    watch = setInterval(look, watchMs);
   }
 });
 process.stdin.on('end', () => void end());

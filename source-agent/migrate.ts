@@ -112,9 +112,9 @@ async function travel(
     const { precopy } = armed;
     const rounds = tracked ? await sendRounds(precopy, stream, options, interruption) : [];
 
-    step('settle');
     await commitment.prepare();
     if (commitment.note !== null) notes.push(commitment.note);
+    step('settle');
     using _optimizer = pauseOptimizer();
     const settled = await interruption.during(settle(stopper, precopy, conversation, stream, armed.state));
     const closing = tracked ? await closeRounds(precopy, options, rounds.length, interruption) : [];

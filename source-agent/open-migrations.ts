@@ -3,6 +3,8 @@ import { MigrationError } from '../shared/errors.js';
 import { cleanJournals, type ListedJournal, listJournals } from '../shared/journal.js';
 import { durableDirectory, openDurableDirectory } from '../shared/state-directory.js';
 import { detectImpossible } from './blockers.js';
+import { FreezerCgroup } from './freezer-cgroup.js';
+import { holdName, isHoldName } from './hold.js';
 import { hostProcess, identify, isSame } from './host-process.js';
 import type { MigrationOptions } from './options.js';
 import { resume } from './resumption.js';
@@ -33,6 +35,9 @@ export function openJournals({ pid, stateDirectory }: MigrationOptions): string 
 export async function bringToEnd(directory: string, { pid, secret }: MigrationOptions): Promise<void> {
   cleanJournals(directory, keepMs);
   const open = listJournals(directory).filter(isOpen);
+  // Not those of agents that are at work.
+  const working = new Set(open.map(({ migration }) => holdName(migration)));
+  if (hostProcess(pid)) FreezerCgroup.sweep(pid, (name) => isHoldName(name) && !working.has(name));
   if (open.length === 0) return;
   const process = hostProcess(pid) && identify(pid);
   if (!process) return;

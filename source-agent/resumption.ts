@@ -84,11 +84,14 @@ class Resumption implements AsyncDisposable {
   async resolve({ secret, want, alone }: ResumeOptions): Promise<Resolution> {
     const driver = this.#driver;
     const process = await this.#takeProcess();
+    const { recorded } = this.journal;
+    // Its agent died before it could tell: the target may hold a copy, and waits.
+    const untold = recorded !== null && recorded !== 'damaged' && recorded.decision === 'open';
     driver.begin(recoverSource(this.journal.recorded, process));
     await driver.idle();
     if (alone) driver.feed({ type: want, alone });
     await driver.idle();
-    if (this.#isOpen) await this.#ask(secret, want, alone);
+    if (this.#isOpen || untold) await this.#ask(secret, want, alone, untold);
     const { at, gone } = driver.state;
     const { migration, pid, name, peer } = this.journal.identity;
     if (at !== 'kept' && at !== 'moved' && at !== 'none') throw this.#inDoubt(driver.failure);
@@ -117,7 +120,7 @@ class Resumption implements AsyncDisposable {
   }
 
   /** Throws only where the process stays held without an answer. */
-  async #ask(secret: () => Secret, want: 'resume' | 'abort', alone: boolean): Promise<void> {
+  async #ask(secret: () => Secret, want: 'resume' | 'abort', alone: boolean, untold: boolean): Promise<void> {
     const driver = this.#driver;
     const { migration, peer } = this.journal.identity;
     try {
@@ -129,10 +132,11 @@ class Resumption implements AsyncDisposable {
         driver.feed({ type: 'abort', alone });
       else driver.feed({ type: 'linked' });
       const until = performance.now() + answerMs;
-      while (this.#isOpen) {
+      for (let unheard = untold; this.#isOpen || unheard; ) {
         const rest = Math.max(1, until - performance.now());
         const answer = await conversation.hear(rest, 'prepared', 'running', 'aborted', 'lost', 'unknown');
         this.#hear(answer);
+        unheard &&= answer.type === 'prepared';
         await driver.idle();
         if (driver.state.doubt === 'lost-there' || driver.state.doubt === 'unknown') break;
       }

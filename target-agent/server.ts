@@ -39,7 +39,7 @@ export interface ServeOptions {
 const maxReceptions = 16;
 const spawnMs = 30000;
 /** How long a journal is kept that nobody will ask about again. */
-const keptMs = 30 * 24 * 3600 * 1000;
+const keptMs = 7 * 24 * 3600 * 1000;
 const firstOpenPort = 1024;
 const prSetNoNewPrivileges = 38;
 

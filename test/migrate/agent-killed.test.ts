@@ -128,11 +128,11 @@ async function assertWorking(run: ProgramRun, message: string): Promise<void> {
   assert.unreachable(`a thread stands still: ${first} then ${now}; ${message}`);
 }
 
-/** What was recorded stays held until it is resumed. */
+/** What was recorded stays held until it is resumed, and a target that holds a copy waits for a word. */
 async function resumeOpen(hosts: TwoHosts, message: string): Promise<void> {
   const directory = join(hosts.folder, 'journals');
   for (const { migration, role, entry } of listJournals(directory)) {
-    if (role !== 'source' || entry === 'damaged' || entry.settled || entry.decision === 'open') continue;
+    if (role !== 'source' || entry === 'damaged' || entry.settled) continue;
     for (const deadline = performance.now() + scaled(15_000); ; await sleep(50)) {
       const { code, output } = await hosts.run([...command, 'resume', migration]);
       if (code === 0) break;
