@@ -11,10 +11,13 @@ import { skip } from '../support/skips.js';
 import { type KernelName, prepareKernels } from './kernels.js';
 import { Machine } from './machine.js';
 
-/** What the kernels differ in: how memory is looked at, tasks are made, and what the trackers make of it. */
+/**
+ * What the kernels differ in: how memory is looked at, tasks are made, and what the trackers make of it. (native/vdso
+ * steps through live functions: minutes of it on an emulated processor.)
+ */
 const usual = [
   ...['native/descriptors', 'native/landing', 'native/pagemap', 'native/process', 'native/proc-files'],
-  ...['native/rehearsal', 'native/sent-pages', 'native/soft-dirty-pages', 'native/spawn', 'native/vdso'],
+  ...['native/rehearsal', 'native/sent-pages', 'native/soft-dirty-pages', 'native/spawn'],
   ...['migrate/trackers', 'migrate/programs'],
 ];
 /**
