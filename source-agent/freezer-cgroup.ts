@@ -19,6 +19,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { native } from '../native/index.js';
 import { parseMountinfo } from '../shared/proc/mountinfo.js';
 
 const removeTries = 20;
@@ -165,8 +166,12 @@ function homeOf(pid: number, version: 1 | 2): string | null {
         : fsType === 'cgroup2',
   );
   if (!mount) return null;
+  const texts = native.readFiles(
+    readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}/cgroup`),
+  );
+  // A thread that has ended since is in none.
   const places = new Set(
-    readdirSync(`/proc/${pid}/task`).map((tid) => placeOf(`/proc/${pid}/task/${tid}/cgroup`, version)),
+    texts.flatMap((text) => (typeof text === 'number' ? [] : [placeIn(text.toString(), version)])),
   );
   const [place] = places;
   if (places.size !== 1 || place === undefined || place === null) return null;
@@ -177,8 +182,8 @@ function homeOf(pid: number, version: 1 | 2): string | null {
 }
 
 /** cgroups(7): lines of "ID:CONTROLLERS:PATH", the one of v2 "0::PATH". */
-function placeOf(file: string, version: 1 | 2): string | null {
-  for (const line of readFileSync(file, 'utf8').split('\n')) {
+function placeIn(text: string, version: 1 | 2): string | null {
+  for (const line of text.split('\n')) {
     const [, id, controllers, place] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
     const isIt =
       version === 1 ? controllers?.split(',').includes('freezer') : id === '0' && controllers === '';

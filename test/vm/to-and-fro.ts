@@ -48,7 +48,8 @@ function startAgent(): ChildProcess {
 
 function move(pid: number): Promise<Answer> {
   const [node, ...main] = command;
-  const given = [String(pid), `${other}:${agentPort}`, '--json', '--secret-file', secretFile];
+  const state = ['--state-dir', '/tmp/state'];
+  const given = [String(pid), `${other}:${agentPort}`, '--json', '--secret-file', secretFile, ...state];
   // Away is the older kernel, home was booted later.
   given.push('--force', role === 'home' ? 'kernel-older' : 'clock-backwards');
   return new Promise((resolve) => {
