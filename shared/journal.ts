@@ -9,6 +9,7 @@ import {
   closeSync,
   constants,
   fdatasync,
+  fdatasyncSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -143,7 +144,8 @@ export class Journal implements Disposable {
       // Its number may be another file's by now.
       if (this.#closed) throw new Error('it is closed');
       writeWhole(this.descriptor, block, positionOf(sequence));
-      await fdatasyncOf(this.descriptor);
+      // At once: whoever records stands still until it is done, and a thread of its own takes longer than the disk.
+      fdatasyncSync(this.descriptor);
     } catch (cause) {
       throw unusable(`${this.file} could not be written: ${(cause as Error).message}`, this.file, cause);
     }
