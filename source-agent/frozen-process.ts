@@ -41,7 +41,7 @@ export interface FrozenThread {
   registers: Registers;
   /** Its relative wait; null where there is none. */
   wait: FrozenWait | null;
-  /** The system call it was interrupted in, also where that was restarted; null for none and where nobody can tell. */
+  /** The system call it was interrupted in, also where that was restarted; null for none. */
   call: number | null;
   /** A signal that its call does not block was pending when it was stopped. */
   deliverable: boolean;

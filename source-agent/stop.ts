@@ -2,7 +2,6 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MigrationError } from '../shared/errors.js';
-import { inRestartBlock } from '../shared/injection/restart.js';
 import { get } from '../shared/injection/x86-64/registers.js';
 import type { Mapping } from '../shared/proc/mappings.js';
 import type { ProgramVdso, UnfinishedVdso } from '../shared/protocol/messages.js';
@@ -21,7 +20,7 @@ import { handlerReturnsInto, unfinishedVdso } from './vdso-exit.js';
 import { observeSleepers, WaitClock } from './waits.js';
 
 /** With a pause that grows by a millisecond each: a fifth of a second in all. */
-const leaveTries = 20;
+const handlerTries = 20;
 
 export class Stopper {
   readonly #waits = new WaitClock();
@@ -37,18 +36,18 @@ export class Stopper {
   ) {}
 
   /**
-   * For going to the target: every call that was interrupted has a name, and no handler has to return into a vdso that
-   * the target does not have. Throws MigrationError 'stop-timeout' where the latter does not come about.
+   * For going to the target: no handler has to return into a vdso that the target does not have. Throws MigrationError
+   * 'stop-timeout' where that does not come about.
    */
   async freezeToLeave(): Promise<FrozenProcess> {
+    if (!this.foreignVdso) return this.freeze();
     for (let tries = 1; ; tries += 1) {
-      const mappings = this.foreignVdso ? this.mappings() : [];
+      const mappings = this.mappings();
       const frozen = this.freeze();
-      const handling = this.foreignVdso ? this.#threadReturningIn(frozen, mappings) : undefined;
-      if (!handling && !frozen.threads.some(isNameless)) return frozen;
-      if (!handling && tries === leaveTries) return frozen; // its capture says what is wrong
+      const thread = this.#threadReturningIn(frozen, mappings);
+      if (!thread) return frozen;
       frozen[Symbol.dispose]();
-      if (handling && tries === leaveTries) throw handlerRuns(this.process.pid, handling.tid);
+      if (tries === handlerTries) throw handlerRuns(this.process.pid, thread.tid);
       await sleep(tries);
     }
   }
@@ -149,9 +148,4 @@ function rangeOf({ start, image }: ProgramVdso): AddressRange {
 function handlerRuns(pid: number, tid: number): MigrationError {
   const what = `a signal handler of thread ${tid} has interrupted the vdso, which is another one on the target, and does not return`;
   return new MigrationError('stop-timeout', what, { pid, tid, object: 'vdso' });
-}
-
-/** Nobody can say which call it waits in: a moment later it is asleep there, which tells. */
-function isNameless({ registers, call }: FrozenThread): boolean {
-  return call === null && inRestartBlock(registers);
 }

@@ -37,6 +37,8 @@ export interface SleepObservation {
 
 export type Observations = ReadonlyMap<number, SleepObservation>;
 
+/** Nothing is mapped below: vm.mmap_min_addr. */
+const lowestAddress = 4096n;
 const syscallBytes = 2n;
 const restartBlockMark = -516n; // ERESTART_RESTARTBLOCK
 
@@ -136,8 +138,8 @@ export class WaitClock {
   }
 
   /**
-   * The call that a thread was interrupted in; null where it was in none, and where nobody can tell: it was restarted,
-   * and has not been seen asleep since. `sleepsIn`: the kernel function it was last seen asleep in, or empty.
+   * The call that a thread was interrupted in; null where it was in none. `sleepsIn`: the kernel function it was last seen
+   * asleep in, or empty.
    */
   callOf(tid: number, asStopped: Registers, sleepsIn: string): number | null {
     const number = currentSyscall(asStopped);
@@ -230,11 +232,15 @@ function signatureOf(registers: Registers): string {
     .join();
 }
 
-/** The call behind restart_syscall(2), told from where the thread sleeps; null where that is not known. */
-function interruptedCall(registers: Registers, sleepsIn: string): number | null {
+/**
+ * The call behind restart_syscall(2), told from where the thread sleeps. One that was stopped before it slept again, and
+ * of which nothing is known, is taken for a sleep, unless its argument is no address.
+ */
+function interruptedCall(registers: Registers, sleepsIn: string): number {
   if (sleepsIn.includes('poll')) return syscalls.poll;
   if (sleepsIn.includes('futex')) return syscalls.futex;
-  if (!sleepsIn.includes('nanosleep')) return null;
+  const isNoAddress = (name: 'rdi' | 'rdx') => get(registers, name) < lowestAddress;
+  if (sleepsIn === '' && isNoAddress('rdi') && isNoAddress('rdx')) return syscalls.poll;
   // clock_nanosleep's first argument is a clock id, nanosleep's an address.
-  return getSigned(registers, 'rdi') < 4096n ? syscalls.clockNanosleep : syscalls.nanosleep;
+  return getSigned(registers, 'rdi') < lowestAddress ? syscalls.clockNanosleep : syscalls.nanosleep;
 }

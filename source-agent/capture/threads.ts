@@ -87,7 +87,7 @@ function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: Th
   return {
     tid: status.nsPid.at(-1)!,
     name: status.name,
-    registers: toBytes(namedAgain(registers, thread, pid)),
+    registers: toBytes(namedAgain(registers, thread)),
     extendedState: image.extendedState,
     signalMask: image.signalMask,
     alternateStack: own.alternateStack,
@@ -105,12 +105,8 @@ function threadState(frozen: FrozenProcess, thread: FrozenThread, { status }: Th
 }
 
 // A wait that was restarted once shows restart_syscall; the target needs the call itself.
-function namedAgain(registers: BigUint64Array, { tid, call }: FrozenThread, pid: number): BigUint64Array {
-  if (!inRestartBlock(registers)) return registers;
-  if (call === null) {
-    const what = `thread ${tid} waits in a call that nobody can name: it was just being restarted`;
-    throw new MigrationError('stop-timeout', what, { pid, tid });
-  }
+function namedAgain(registers: BigUint64Array, { call }: FrozenThread): BigUint64Array {
+  if (call === null || !inRestartBlock(registers)) return registers;
   return withRegisters(registers, { originalRax: BigInt(call) });
 }
 
