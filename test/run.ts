@@ -13,6 +13,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { declaredLimit, endAllRuns, runFile } from './support/file-run.js';
+import { nightly } from './support/random.js';
 import { timeScale } from './support/time.js';
 import { judge, type Verdict } from './support/verdict.js';
 
@@ -87,6 +88,11 @@ function findFiles({ folder, limitSeconds }: Options): TestFile[] {
     });
 }
 
+/** Virtual machines under emulation take many minutes: they run when they are asked for by name, and every night. */
+function isUsual({ name }: TestFile): boolean {
+  return nightly || !name.startsWith('vm/');
+}
+
 /** Comments do not always survive the compiler, so a time limit is read in the source; elsewhere the file is its own. */
 function sourceOf(compiled: string): string {
   const path = relative(compiledTests, compiled);
@@ -106,8 +112,8 @@ async function main(): Promise<number> {
   const options = readOptions();
   const all = findFiles(options);
   const isWanted = (file: TestFile, part: string) => `${file.name}.test`.includes(part);
-  const chosen = all.filter(
-    (file) => options.parts.length === 0 || options.parts.some((part) => isWanted(file, part)),
+  const chosen = all.filter((file) =>
+    options.parts.length === 0 ? isUsual(file) : options.parts.some((part) => isWanted(file, part)),
   );
   const unmatched = options.parts.filter((part) => !all.some((file) => isWanted(file, part)));
   for (const part of unmatched) process.stdout.write(`FAIL  no test file has "${part}" in its name\n`);
